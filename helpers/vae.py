@@ -1,0 +1,345 @@
+"""The variational autoencoder: three distributions, the bound they give, and how to train it."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from helpers.networks import DECODERS, ENCODERS, as_shape
+
+tfd = tfp.distributions
+
+LIKELIHOODS = ("bernoulli", "grey_bernoulli", "gaussian", "discretised_logistic")
+KL_FORMS = ("monte_carlo", "analytic")
+
+
+def kl_to_standard_normal(z_mean, z_log_var):
+    """KL(N(z_mean, exp(z_log_var)) || N(0, I)) in nats, summed over the latent dimensions.
+
+    Kingma & Welling 2013, appendix B. Built in notebook 02.
+
+    Parameters
+    ----------
+    z_mean, z_log_var : tf.Tensor
+        Shape (batch, latent).
+
+    Returns
+    -------
+    tf.Tensor
+        Shape (batch,).
+    """
+    per_dim = 0.5 * (tf.square(z_mean) + tf.exp(z_log_var) - z_log_var - 1.0)  # (batch, latent)
+    return tf.reduce_sum(per_dim, axis=-1)
+
+
+def reparameterise(z_mean, z_log_var, seed):
+    """Draw z ~ N(z_mean, exp(z_log_var)) so that gradients reach both parameters.
+
+    ``z = mean + std * eps``, eps ~ N(0, I): Kingma & Welling 2013, section 2.4. Built in notebook 02.
+
+    Parameters
+    ----------
+    z_mean, z_log_var : tf.Tensor
+        Shape (batch, latent).
+    seed : tf.Tensor or pair of int
+        Stateless seed: the same seed gives the same draw.
+
+    Returns
+    -------
+    tf.Tensor
+        Shape (batch, latent).
+    """
+    eps = tf.random.stateless_normal(tf.shape(z_mean), seed)
+    return z_mean + tf.exp(0.5 * z_log_var) * eps
+
+
+def discretised_logistic_log_prob(x, mean, log_scale):
+    """Log-probability of 8-bit pixels under a logistic density integrated over each grey level.
+
+    Salimans et al. 2017 (PixelCNN++), eq. 2. The difference of two sigmoids is computed as
+    ``sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a))``, which never cancels.
+    Built in notebook 02.
+
+    Parameters
+    ----------
+    x : tf.Tensor
+        Grey levels divided by 255, any shape.
+    mean, log_scale : tf.Tensor
+        Same shape, in the units of `x`.
+
+    Returns
+    -------
+    tf.Tensor
+        Same shape, nats per pixel; over the 256 levels the probabilities sum to 1.
+    """
+    inverse_scale = tf.exp(-log_scale)
+    upper = (x + 0.5 / 255.0 - mean) * inverse_scale
+    lower = (x - 0.5 / 255.0 - mean) * inverse_scale
+    first, last = x < 0.5 / 255.0, x > 254.5 / 255.0  # open-ended bins: all mass beyond the edge
+    log_upper = tf.where(last, 0.0, tf.math.log_sigmoid(upper))
+    log_lower = tf.where(first, 0.0, tf.math.log_sigmoid(-lower))
+    width = tf.math.log1p(-tf.exp(-inverse_scale / 255.0))
+    return log_upper + log_lower + tf.where(first | last, 0.0, width)
+
+
+class DiscretisedLogistic(tfd.Distribution):
+    """Independent 8-bit pixels, each a logistic density integrated over its grey level."""
+
+    def __init__(self, mean, log_scale):
+        self._mean_image, self._log_scale = mean, log_scale
+        super().__init__(
+            tf.float32, tfd.NOT_REPARAMETERIZED, validate_args=False, allow_nan_stats=True,
+            parameters={"mean": mean, "log_scale": log_scale}, name="DiscretisedLogistic",
+        )
+
+    def _batch_shape_tensor(self):
+        return tf.shape(self._mean_image)[:-3]
+
+    def _batch_shape(self):
+        return self._mean_image.shape[:-3]
+
+    def _event_shape_tensor(self):
+        return tf.shape(self._mean_image)[-3:]
+
+    def _event_shape(self):
+        return self._mean_image.shape[-3:]
+
+    def _log_prob(self, x):
+        per_pixel = discretised_logistic_log_prob(x, self._mean_image, self._log_scale)
+        return tf.reduce_sum(per_pixel, axis=(-3, -2, -1))
+
+    def _mean(self):
+        return tf.clip_by_value(self._mean_image, 0.0, 1.0)
+
+    def _sample_n(self, n, seed=None):
+        logistic = tfd.Logistic(self._mean_image, tf.exp(self._log_scale))
+        return tf.round(tf.clip_by_value(logistic.sample(n, seed=seed), 0.0, 1.0) * 255.0) / 255.0
+
+
+@keras.saving.register_keras_serializable(package="vae")
+class VAE(keras.Model):
+    """Variational autoencoder (Kingma & Welling 2013) of which the reader chooses every part.
+
+    Takes images of shape (batch, height, width, channels). Built in notebook 02.
+
+    Parameters
+    ----------
+    latent_dim : int
+        K, the number of latent dimensions.
+    image_shape : tuple
+        (height, width, channels).
+    encoder, decoder : str or keras.Model
+        A name in `networks.ENCODERS` / `networks.DECODERS`, or a network that returns a triple.
+    likelihood : str
+        "bernoulli" (binary pixels), "gaussian" (dequantised pixels), "discretised_logistic" (8-bit
+        pixels), or "grey_bernoulli": grey pixels under a Bernoulli, which is no likelihood.
+    hidden_dim : int or sequence of int
+        Widths of the encoder; the decoder mirrors them.
+    activation : str
+        Of the hidden layers.
+    kl : str
+        "monte_carlo" or "analytic" (closed form).
+    beta : float
+        Weight of the KL in the training loss (1: the negative ELBO).
+    seed : int
+        Of the noise: the draws of step t are a function of (seed, t) alone.
+    """
+
+    def __init__(
+        self, latent_dim, image_shape=(28, 28, 1), *, encoder="gaussian_mlp",
+        decoder="bernoulli_mlp", likelihood="bernoulli", hidden_dim=(200, 200), activation="tanh",
+        kl="monte_carlo", beta=1.0, seed=0, name=None,
+    ):
+        super().__init__(name=name)
+        (self.latent_dim,) = as_shape(latent_dim, "latent_dim")
+        self.image_shape = as_shape(image_shape, "image_shape")
+        if len(self.image_shape) != 3:
+            raise ValueError(f"image_shape={image_shape!r}: give (height, width, channels)")
+        _check_choice("likelihood", likelihood, LIKELIHOODS)
+        _check_choice("kl", kl, KL_FORMS)
+        if not 0.0 <= beta < float("inf"):
+            raise ValueError(f"beta={beta!r}: give a finite number >= 0")
+        self.likelihood_name, self.kl, self.beta, self.seed = likelihood, kl, float(beta), int(seed)
+        self._config = {
+            "latent_dim": self.latent_dim, "image_shape": list(self.image_shape),
+            "encoder": encoder, "decoder": decoder, "likelihood": likelihood,
+            "hidden_dim": hidden_dim, "activation": activation, "kl": kl, "beta": self.beta,
+            "seed": self.seed, "name": self.name,
+        }  # fmt: skip
+        mirrored = hidden_dim if isinstance(hidden_dim, int) else tuple(hidden_dim)[::-1]
+        self.encoder = _network("encoder", encoder, ENCODERS, hidden_dim, latent_dim, activation)
+        self.decoder = _network(
+            "decoder", decoder, DECODERS, mirrored, self.image_shape, activation
+        )
+        # Built here and now: a subclassed model that was never built saves a file without weights.
+        for network, shape in ((self.encoder, self.image_shape), (self.decoder, (self.latent_dim,))):
+            if not network.built:
+                network.build((None, *shape))
+        self.built = True
+        has_log_var = self.decode(tf.zeros((1, self.latent_dim)))[1] is not None
+        if has_log_var != (likelihood in ("gaussian", "discretised_logistic")):
+            good = LIKELIHOODS[2:] if has_log_var else LIKELIHOODS[:2]
+            raise ValueError(
+                f"likelihood={likelihood!r} does not fit the decoder {decoder!r}; "
+                f"with it use one of {', '.join(good)}"
+            )
+        self.trackers = {k: keras.metrics.Mean(k) for k in ("loss", "reconstruction", "kl")}
+
+    # --- the three distributions ---------------------------------------------------------------
+
+    def encode(self, x):
+        """Return ``(z_mean, z_log_var, context)``, the first two of shape (batch, latent)."""
+        return self.encoder(x)
+
+    def decode(self, z):
+        """Return the decoder's triple for z of shape (batch, latent)."""
+        return self.decoder(z)
+
+    def posterior(self, x):
+        """Return q(z|x), a distribution over (latent,) for each of the batch's images."""
+        z_mean, z_log_var, _ = self.encode(x)
+        return tfd.MultivariateNormalDiag(z_mean, tf.exp(0.5 * z_log_var))
+
+    def prior(self):
+        """Return p(z) = N(0, I)."""
+        return tfd.MultivariateNormalDiag(tf.zeros(self.latent_dim), tf.ones(self.latent_dim))
+
+    def likelihood(self, z):
+        """Return p(x|z), a distribution over (height, width, channels) for each row of z."""
+        mean_or_logits, log_var, _ = self.decode(z)
+        if self.likelihood_name == "gaussian":
+            return tfd.Independent(tfd.Normal(mean_or_logits, tf.exp(0.5 * log_var)), 3)
+        if self.likelihood_name == "discretised_logistic":
+            return DiscretisedLogistic(mean_or_logits, 0.5 * log_var)
+        return tfd.Independent(tfd.Bernoulli(logits=mean_or_logits, dtype=tf.float32), 3)
+
+    # --- the bound -----------------------------------------------------------------------------
+
+    def elbo_terms(self, x, *, seed):
+        """Return ``(log_px_z, kl)`` of one posterior draw for each image, each of shape (batch,)."""
+        q = self.posterior(x)
+        z, log_qz_x = q.experimental_sample_and_log_prob(seed=seed)  # (batch, latent), (batch,)
+        log_px_z = self.likelihood(z).log_prob(x)
+        if self.kl == "analytic":
+            return log_px_z, q.kl_divergence(self.prior())
+        return log_px_z, log_qz_x - self.prior().log_prob(z)
+
+    def elbo(self, x, *, seed):
+        """Evidence lower bound of each image, in nats, shape (batch,).
+
+        ``log p(x|z) + log p(z) - log q(z|x)``, or with the closed-form KL
+        (Kingma & Welling 2013, eq. 2 and 3).
+        """
+        log_px_z, kl = self.elbo_terms(x, seed=seed)
+        return log_px_z - kl
+
+    # --- Keras ---------------------------------------------------------------------------------
+
+    def train_step(self, data):
+        """One gradient step on the batch's mean loss (Keras calls it from `fit`)."""
+        x = _images_of(data)
+        replica = tf.distribute.get_replica_context()
+        # Noise is a function of (seed, step, replica): a resumed training draws what it would have.
+        step = tf.cast(self.optimizer.iterations, tf.int32)
+        noise = tf.stack([self.seed + replica.replica_id_in_sync_group * 1_000_003, step])
+        with tf.GradientTape() as tape:
+            log_px_z, kl = self.elbo_terms(x, seed=noise)
+            loss = tf.reduce_mean(self.beta * kl - log_px_z)
+            # Keras sums gradients over the replicas and scales only losses of its own.
+            scaled = self.optimizer.scale_loss(loss / replica.num_replicas_in_sync)
+        gradients = tape.gradient(scaled, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return self._track(log_px_z, kl)
+
+    def test_step(self, data):
+        """Loss of a batch; its noise depends on the model's seed and the batch's place alone."""
+        x = _images_of(data)
+        seen = tf.cast(self.trackers["loss"].count, tf.int32)
+        return self._track(*self.elbo_terms(x, seed=tf.stack([self.seed, seen])))
+
+    def _track(self, log_px_z, kl):
+        # Per-example values, so that a ragged last batch weighs as much as it holds.
+        self.trackers["loss"].update_state(self.beta * kl - log_px_z)
+        self.trackers["reconstruction"].update_state(-log_px_z)
+        self.trackers["kl"].update_state(kl)
+        return {name: tracker.result() for name, tracker in self.trackers.items()}
+
+    @property
+    def metrics(self):
+        return list(self.trackers.values())
+
+    def call(self, x):
+        return self.reconstruct(x)
+
+    def get_config(self):
+        keep = keras.saving.serialize_keras_object
+        nets = {k: self._config[k] for k in ("encoder", "decoder")}
+        nets = {k: v if isinstance(v, str) else keep(v) for k, v in nets.items()}
+        return {**self._config, **nets}
+
+    @classmethod
+    def from_config(cls, config):
+        nets = {k: config[k] for k in ("encoder", "decoder")}
+        make = keras.saving.deserialize_keras_object
+        nets = {k: v if isinstance(v, str) else make(v) for k, v in nets.items()}
+        return cls(**{**config, **nets})
+
+    # --- what a reader asks of a trained model ---------------------------------------------------
+
+    def reconstruct(self, x):
+        """Mean of p(x|z) at the posterior mean, images of shape (batch, height, width, channels)."""
+        return self.likelihood(self.encode(x)[0]).mean()
+
+    def sample(self, n, *, seed, draw=False):
+        """Return n images from the prior: the mean of p(x|z), or with ``draw`` a draw from it."""
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise ValueError(f"n={n!r}: give a whole number of images >= 1")
+        z = tf.random.stateless_normal((n, self.latent_dim), (seed, 0))
+        p = self.likelihood(z)
+        return p.sample(seed=(seed, 1)) if draw else p.mean()
+
+    def check_images(self, x):
+        """Raise unless `x` (eager) is a batch of images that this likelihood can score."""
+        x = np.asarray(x)
+        want = f"(batch, {', '.join(map(str, self.image_shape))})"
+        if x.dtype.kind != "f":
+            raise TypeError(f"images of dtype {x.dtype}: give floats, see helpers.data.prepare")
+        if x.ndim != 4 or x.shape[1:] != self.image_shape or not len(x):
+            raise ValueError(f"images of shape {x.shape}: this model takes {want}, batch >= 1")
+        if not np.isfinite(x).all():
+            raise ValueError("images hold NaN or infinity: every pixel must be finite")
+        if x.min() < 0 or x.max() > 1:
+            raise ValueError(f"pixels from {x.min():g} to {x.max():g}: they must lie in [0, 1]")
+        if self.likelihood_name == "bernoulli" and not np.isin(x, (0, 1)).all():
+            raise ValueError(
+                "grey pixels under likelihood='bernoulli', which takes 0 and 1 only: binarise with "
+                "helpers.data.prepare, or ask for 'grey_bernoulli' (no likelihood) by name"
+            )
+        if self.likelihood_name == "discretised_logistic" and np.ptp(x * 255 - np.rint(x * 255)) > 0.01:
+            raise ValueError(
+                "likelihood='discretised_logistic' takes the 256 grey levels k/255: use protocol "
+                "'grey' of helpers.data.prepare"
+            )
+
+    def check_weights(self):
+        """Raise a ValueError that names the first weight that holds NaN or infinity."""
+        for weight in self.weights:
+            if not np.isfinite(np.asarray(weight)).all():
+                raise ValueError(f"weight {weight.path!r} holds NaN or infinity: train again")
+
+
+def _images_of(data):
+    """Return the images of what `fit` hands over: x, (x,) or (x, labels)."""
+    return data[0] if isinstance(data, tuple | list) else data
+
+
+def _check_choice(name, value, allowed):
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r}: choose one of {', '.join(allowed)}")
+
+
+def _network(role, choice, registry, hidden_dim, output_shape, activation):
+    if isinstance(choice, keras.layers.Layer):
+        return choice
+    _check_choice(role, choice, registry)
+    return registry[choice](hidden_dim, output_shape, activation=activation)
