@@ -2,8 +2,8 @@
 
 Data flows one way: data -> networks -> flows -> vae -> training -> evaluation -> plots.
 
-Import this package before TensorFlow: TensorFlow writes a start-up log from C++, which would land in
-the stored output of every notebook.
+Import this package before TensorFlow: TensorFlow writes a start-up log from C++, which would land
+in the stored output of every notebook.
 """
 
 import contextlib

@@ -50,8 +50,8 @@ def as_shape(output_shape, name="output_shape"):
 class GaussianMLP(keras.Model):
     """Multilayer perceptron that returns the parameters of a diagonal Gaussian.
 
-    As encoder ``q(z|x)`` (output shape: the latent size) or as decoder ``p(x|z)`` (output shape: the
-    image). Kingma & Welling 2013, appendix C.2. Built in notebook 02.
+    As encoder ``q(z|x)`` (output shape: the latent size) or as decoder ``p(x|z)`` (output shape:
+    the image). Kingma & Welling 2013, appendix C.2. Built in notebook 02.
 
     Parameters
     ----------
@@ -105,8 +105,8 @@ class GaussianMLP(keras.Model):
 class BernoulliMLP(keras.Model):
     """Multilayer perceptron that returns the logits of independent Bernoulli pixels (a decoder).
 
-    Kingma & Welling 2013, appendix C.1, without the sigmoid: that is in the distribution, where it is
-    stable. Built in notebook 02.
+    Kingma & Welling 2013, appendix C.1, without the sigmoid: that is in the distribution, where it
+    is stable. Built in notebook 02.
 
     Parameters
     ----------
