@@ -1,4 +1,4 @@
-"""Recording results and checking them against their published ranges."""
+"""Importance-weighted likelihood, what the latents do, and the recording of results."""
 
 import json
 import math
@@ -7,10 +7,14 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
 import tomllib
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+import tensorflow as tf
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,3 +118,167 @@ class Results:
             raise AssertionError(f"outside the ranges\n{table}\n{self.run['versions']}")
         names = "".join(f"; outside: {row[0]}" for row in rows[1:])
         print(f"{len(found)} numbers recorded, {len(wanted)} of them have a published range{names}")
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    """Importance-weighted estimate of log p(x) for a set of images, in nats.
+
+    Attributes
+    ----------
+    values, elbos : np.ndarray
+        Shape (images,): the estimate, and the mean log-weight (the ELBO) of the same draws.
+    num_samples : int
+    seconds : float
+    monte_carlo_error : float
+        Standard error of `mean` that the finite number of samples leaves (delta method).
+    """
+
+    values: np.ndarray
+    elbos: np.ndarray
+    num_samples: int
+    seconds: float
+    monte_carlo_error: float
+
+    @property
+    def mean(self) -> float:
+        return float(self.values.mean())
+
+    @property
+    def elbo(self) -> float:
+        return float(self.elbos.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of `mean` over the images: what another test set would change."""
+        n = len(self.values)
+        return float(self.values.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+
+
+def log_importance_weights(vae, x, num_samples: int, seed) -> tf.Tensor:
+    """Return log p(x|z) + log p(z) - log q(z|x) for draws z ~ q(z|x).
+
+    Burda et al. 2015, eq. 8. Built in notebook 02.
+
+    Parameters
+    ----------
+    vae : helpers.vae.VAE
+    x : tf.Tensor
+        Shape (batch, height, width, channels).
+    num_samples : int
+        Draws for each image.
+    seed : pair of int
+
+    Returns
+    -------
+    tf.Tensor
+        Shape (num_samples, batch), nats.
+    """
+    q = vae.posterior(x)
+    z, log_qz_x = q.experimental_sample_and_log_prob(num_samples, seed=seed)
+    log_pz = vae.prior().log_prob(z)  # (samples, batch)
+    rows = tf.reshape(z, (-1, vae.latent_dim))  # (samples * batch, latent)
+    log_px_z = vae.likelihood(rows).log_prob(tf.tile(x, (num_samples, 1, 1, 1)))
+    return tf.reshape(log_px_z, tf.shape(log_pz)) + log_pz - log_qz_x
+
+
+def log_likelihood(
+    vae, x, num_samples: int, *, seed: int = 0, max_rows: int = 2048, progress: bool = False
+) -> LogLikelihood:
+    """Estimate log p(x) of each image with `num_samples` importance samples.
+
+    ``log 1/S sum_s w_s`` (Burda et al. 2015, eq. 8), a lower bound in expectation that tightens with
+    S. The log-sum-exp is streamed over chunks, so memory does not grow with S or with the images.
+
+    Parameters
+    ----------
+    vae : helpers.vae.VAE
+    x : array
+        Shape (images, height, width, channels), as the model's likelihood wants them.
+    num_samples : int
+        S, at least 1.
+    seed : int
+        The same seed gives the same draws.
+    max_rows : int
+        Decoder rows held at once.
+    progress : bool
+        Print a line of text for every tenth of the images.
+    """
+    for name, value in (("num_samples", num_samples), ("max_rows", max_rows)):
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"{name}={value!r}: give a whole number >= 1")
+    vae.check_images(x)
+    vae.check_weights()
+    x = np.asarray(x, np.float32)
+    batch = min(len(x), 16, max_rows)
+    chunk = min(num_samples, max(1, max_rows // batch))
+
+    @tf.function
+    def update(images, draws, draw_seed, top, total, squares, log_total):
+        log_w = log_importance_weights(vae, images, draws, draw_seed)
+        new_top = tf.maximum(top, tf.reduce_max(log_w, axis=0))
+        w, shrink = tf.exp(log_w - new_top), tf.exp(top - new_top)
+        total = total * shrink + tf.reduce_sum(w, axis=0)
+        squares = squares * tf.square(shrink) + tf.reduce_sum(tf.square(w), axis=0)
+        return new_top, total, squares, log_total + tf.reduce_sum(log_w, axis=0)
+
+    values, elbos, variances, start, told = [], [], [], time.perf_counter(), 0
+    for first in range(0, len(x), batch):
+        images = x[first : first + batch]
+        images = tf.constant(np.resize(images, (batch, *images.shape[1:])))  # one shape, one trace
+        state = tf.fill((batch,), -np.inf), *(tf.zeros(batch) for _ in range(3))
+        for done in range(0, num_samples, chunk):
+            # Tensors, not numbers: a Python number would trace the function anew for each value.
+            draw_seed = tf.constant([seed, first * 100_003 + done])
+            state = update(images, min(chunk, num_samples - done), draw_seed, *state)
+        top, total, squares, log_total = (s.numpy()[: len(x) - first] for s in state)
+        values.append(top + np.log(total / num_samples))
+        elbos.append(log_total / num_samples)
+        variances.append(np.maximum(squares / total**2 - 1 / num_samples, 0.0))
+        if progress and (first + batch) * 10 // len(x) > told and first + batch < len(x):
+            told = (first + batch) * 10 // len(x)
+            spent = time.perf_counter() - start
+            print(f"log p(x): {told * 10} % of {len(x):,} images, {spent:.0f} s")
+    error = float(np.sqrt(np.concatenate(variances).sum()) / len(x))
+    seconds = time.perf_counter() - start
+    return LogLikelihood(np.concatenate(values), np.concatenate(elbos), num_samples, seconds, error)
+
+
+def posterior_moments(vae, x, batch_size: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+    """Return the posterior means and log-variances, each of shape (images, latent)."""
+    vae.check_images(x)
+    parts = [vae.encode(x[i : i + batch_size])[:2] for i in range(0, len(x), batch_size)]
+    return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
+
+
+def kl_per_dimension(z_mean, z_log_var) -> np.ndarray:
+    """Mean KL of each latent dimension to N(0, 1) over the images, nats, shape (latent,)."""
+    z_mean, z_log_var = np.asarray(z_mean, np.float64), np.asarray(z_log_var, np.float64)
+    return 0.5 * np.mean(z_mean**2 + np.exp(z_log_var) - z_log_var - 1.0, axis=0)
+
+
+def active_units(z_mean, threshold: float = 0.01) -> int:
+    """Count the dimensions whose posterior mean varies over the images: Var > 0.01.
+
+    Burda et al. 2015, section 5.3. `z_mean` has shape (images, latent).
+    """
+    return int((np.var(np.asarray(z_mean), axis=0) > threshold).sum())
+
+
+def bits_per_dim(log_p, num_dims: int, *, dequantised: bool) -> float:
+    """Turn nats per image into bits per dimension.
+
+    ``-log p / (D ln 2)``, plus 8 where log p is a density on pixels dequantised to [0, 1).
+
+    Parameters
+    ----------
+    log_p : float or array
+        Nats per image; an array is averaged.
+    num_dims : int
+        D, numbers per image (3,072 for CIFAR-10).
+    dequantised : bool
+        True for a density on ``(x + u) / 256``, False for a probability of 8-bit pixels.
+    """
+    if num_dims < 1:
+        raise ValueError(f"num_dims={num_dims!r}: give the numbers per image, at least 1")
+    return 8.0 * dequantised - float(np.mean(log_p)) / (num_dims * np.log(2.0))
