@@ -1,8 +1,7 @@
 """Profiles, seeds, and a `fit` that resumes: the plumbing around `keras.Model.fit`.
 
-A run can be stopped at any time and started again with the same command. For that, the order of
-the images, their binarisation and the noise of epoch e depend on (seed, e) alone, and every epoch
-ends with one checkpoint: weights, optimizer and history in one file.
+A run can be killed at any time and started again with the same command: order, binarisation and
+noise depend on (seed, epoch, step) alone, and each epoch ends with a checkpoint of everything else.
 """
 
 import contextlib
@@ -12,10 +11,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import filelock
 import keras
@@ -23,31 +20,26 @@ import numpy as np
 
 from helpers import data
 
-_PROFILES = ("quick", "class", "full")
-_SCHEDULES = ("cosine", "constant")
-
 
 @dataclass(frozen=True)
 class Profile:
-    """How much work a notebook does: "quick" (checks), "class" (a lesson) or "full" (published)."""
+    """How much work a notebook does: "quick" (checks), "class" (a lesson), "full" (published)."""
 
     name: str
 
-    def choose(self, *, quick: Any, class_: Any, full: Any) -> Any:
-        """Return the value that belongs to this profile."""
+    def choose(self, *, quick, class_, full):
         return {"quick": quick, "class": class_, "full": full}[self.name]
 
 
 def profile() -> Profile:
-    """Read the profile from `VAE_PROFILE` ("class" when unset or empty); else `ValueError`."""
+    """Read the profile from `VAE_PROFILE`; unset or empty means "class"."""
     name = os.environ.get("VAE_PROFILE") or "class"
-    if name not in _PROFILES:
-        raise ValueError(f"VAE_PROFILE is {name!r}; allowed are {', '.join(_PROFILES)}")
+    data._choice("VAE_PROFILE", name, ("quick", "class", "full"))
     return Profile(name)
 
 
 def course_seed(default: int = 42) -> int:
-    """Read the seed of a notebook from `VAE_SEED`; `default` when it is unset or empty."""
+    """Read the seed of a notebook from `VAE_SEED`; unset or empty means `default`."""
     value = os.environ.get("VAE_SEED") or str(default)
     if not (value.isascii() and value.isdigit() and int(value) < 2**31):
         raise ValueError(f"VAE_SEED is {value!r}; allowed are whole numbers from 0 to 2**31 - 1")
@@ -71,287 +63,191 @@ class History:
         return sum(row["seconds"] for row in self.epochs)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """One column as an array of shape (epochs,), nan where an epoch has no such value."""
-        if not any(name in row for row in self.epochs):
-            raise KeyError(f"{name!r}; recorded are {sorted({k for r in self.epochs for k in r})}")
+        """One column, shape (epochs,); nan where an epoch has no such value."""
         return np.array([row.get(name, math.nan) for row in self.epochs])
 
 
 class TrainingDiverged(RuntimeError):
-    """A metric stopped being finite: `.metric`, at `.step` (from 1, all epochs) of `.epoch`."""
+    """`.metric` was not finite after `.step` (from 1, over all epochs), in `.epoch` (from 1)."""
 
-    def __init__(self, metric: str, value: float, step: int, last: int, epoch: int):
-        self.metric, self.step, self.epoch = metric, step, epoch
-        where = f"step {step}" if step == last else f"one of the steps {step} to {last}"
-        super().__init__(
-            f"training diverged: {metric} is {value} at {where} (epoch {epoch}). "
-            "Lower learning_rate, lengthen warmup or set clipnorm"
-        )
+    def __init__(self, metric, value, first, last, epoch):
+        self.metric, self.step, self.epoch = metric, first, epoch
+        where = f"step {last}" if first == last else f"one of the steps {first} to {last}"
+        super().__init__(f"{metric} is {value} at {where}, epoch {epoch}: lower the learning rate?")
 
 
 class StopOnNaN(keras.callbacks.Callback):
     """Raise `TrainingDiverged` at the first step after which a metric is nan or infinite.
 
-    Keras reports running means over the epoch, so they are finite up to the first bad step. With
-    `steps_per_execution` > 1 Keras reports only every so many steps: the error names the range.
+    With `steps_per_execution` > 1 Keras reports once in that many steps: the error names the range.
     """
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._check(logs, self.model.steps_per_execution)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch + 1
 
-    def on_epoch_end(self, epoch, logs=None):
-        self._check(logs, 1)  # the validation metrics
-
-    def _check(self, logs, steps):
-        for name, value in (logs or {}).items():
+    def on_train_batch_end(self, batch, logs=None):
+        for metric, value in (logs or {}).items():
             if not np.all(np.isfinite(value)):
                 last = int(self.model.optimizer.iterations)
-                value = float(np.mean(value))
-                raise TrainingDiverged(name, value, last - steps + 1, last, self._epoch)
+                first = last - self.model.steps_per_execution + 1
+                raise TrainingDiverged(metric, value, first, last, self._epoch)
 
 
-def make_optimizer(peak, total_steps, warmup=0.05, schedule="cosine", clipnorm=None, ema=None):
-    """Adam (0.9, 0.999) whose rate rises linearly to `peak`, then falls by a cosine to 0.
+def make_optimizer(peak, total_steps, *, warmup=0.05, schedule="cosine", clipnorm=None, ema=None):
+    """Adam whose rate rises linearly to `peak`, then falls to 0 by a cosine (or stays: "constant").
 
-    Parameters: `warmup` is a fraction of `total_steps` in [0, 1); `schedule="constant"` stays at
-    the peak; `clipnorm` bounds the norm of the whole gradient; `ema` (a momentum in (0, 1), e.g.
-    0.999) keeps a moving average of the weights, which replaces them at the end of training.
+    `warmup` is a fraction of `total_steps`; `clipnorm` bounds the norm of the whole gradient; `ema`
+    (such as 0.999) averages the weights over steps, and the average is the final model.
     """
-    if schedule not in _SCHEDULES:
-        raise ValueError(f"schedule is {schedule!r}; allowed are {', '.join(_SCHEDULES)}")
-    if not peak > 0 or not 0 <= warmup < 1 or not (ema is None or 0 < ema < 1):
-        raise ValueError(
-            f"learning rate {peak!r}, warmup {warmup!r}, ema {ema!r}: the rate must be above 0, "
-            "warmup in [0, 1), ema None or in (0, 1)"
-        )
+    data._choice("schedule", schedule, ("cosine", "constant"))
+    if not (peak > 0 and 0 <= warmup < 1 and 0 <= (ema or 0) < 1):
+        raise ValueError(f"{peak=} must be above 0, {warmup=} and {ema=} in [0, 1)")
     rise = min(round(warmup * total_steps), total_steps - 1)
     rate = keras.optimizers.schedules.CosineDecay(
-        peak / rise if rise else peak,
-        decay_steps=total_steps - rise,
-        alpha=1.0 if schedule == "constant" else 0.0,  # alpha: where the cosine ends, of the peak
-        warmup_target=peak if rise else None,
-        warmup_steps=rise,
-    )
-    averaging = {} if ema is None else {"use_ema": True, "ema_momentum": ema}
-    return keras.optimizers.Adam(
-        rate, beta_1=0.9, beta_2=0.999, global_clipnorm=clipnorm, **averaging
-    )
+        peak / max(rise, 1), total_steps - rise, warmup_target=peak if rise else None,
+        warmup_steps=rise, alpha=float(schedule == "constant"),  # alpha: where the cosine ends
+    )  # fmt: skip
+    average = {"use_ema": True, "ema_momentum": ema} if ema else {}
+    return keras.optimizers.Adam(rate, 0.9, 0.999, global_clipnorm=clipnorm, **average)
 
 
 def fit(
-    model: keras.Model,
-    images: np.ndarray,
-    *,
-    epochs: int,
-    batch_size: int,
-    protocol: str,
-    seed: int,
-    validation: np.ndarray | None = None,
-    validation_freq: int = 1,
-    learning_rate: float = 1e-3,
-    warmup: float = 0.05,
-    schedule: str = "cosine",
-    clipnorm: float | None = None,
-    ema_momentum: float | None = None,
-    optimizer: keras.optimizers.Optimizer | None = None,
-    run_dir: str | os.PathLike | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    seconds: float | None = None,
-    steps_per_execution: int = 1,
-    verbose: str | int = "auto",
-) -> History:
-    """Train `model` with `keras.Model.fit`; with `run_dir`, go on where the last run stopped.
+    model, images, *, epochs, batch_size, protocol, seed, validation=None, validation_freq=1,
+    learning_rate=1e-3, warmup=0.05, schedule="cosine", clipnorm=None, ema_momentum=None,
+    optimizer=None, run_dir=None, callbacks=(), seconds=None, steps_per_execution=1, verbose="auto",
+) -> History:  # fmt: skip
+    """Train on uint8 images (n, h, w, c) of `protocol`; with `run_dir`, resume where a run stopped.
 
-    Parameters
-    ----------
-    images : uint8 (n, h, w, c), turned into batches of `protocol` by `helpers.data.pipeline`.
-    validation : float32 (m, h, w, c), already prepared: one fixed draw, the same at every epoch.
-    learning_rate, warmup, schedule, clipnorm, ema_momentum : see `make_optimizer`; not used when
-        an `optimizer` is given. Averaged weights, if any, serve for validation and at the end.
-    run_dir : folder for `settings.json` and the newest two checkpoints. A finished run is only
-        loaded. Callbacks are run again, not restored: let them depend on the epoch alone.
-    seconds : budget of training seconds, all runs in `run_dir` together; training stops after the
-        epoch that uses it up. The cosine is laid out over all `epochs`: it does not end sooner.
-    steps_per_execution : steps that Keras runs in one call, rounded down to a divisor of the
-        steps of an epoch (a group that spans two epochs would take data of the next one).
-    verbose : 0 prints nothing, 1 a line per epoch, "auto" at most twelve lines.
-
-    Raises
-    ------
-    ValueError : a bad argument, or a `run_dir` made with other settings (the message names them).
-    TrainingDiverged : a metric is nan or infinite; the last checkpoint is still good.
+    `validation`: float32 (m, h, w, c), prepared once. `learning_rate` … `ema_momentum`: for
+    `make_optimizer`, unless an `optimizer` is given. Averaged weights serve for validation too.
+    `callbacks` are not restored: let them depend on the epoch alone. `seconds`: stop after the
+    epoch that uses up this budget of training seconds, over all runs in `run_dir`; the cosine still
+    spans `epochs`. `verbose`: 0 silent, 1 a line per epoch, "auto" at most twelve.
+    Raises `ValueError` for a bad argument or a `run_dir` of other settings, `TrainingDiverged`,
+    `filelock.Timeout` when another process uses `run_dir`.
     """
-    if epochs < 1 or not (seconds is None or seconds > 0) or steps_per_execution < 1:
-        raise ValueError(
-            f"epochs {epochs!r}, seconds {seconds!r}, steps_per_execution {steps_per_execution!r}: "
-            "epochs and steps_per_execution must be at least 1, seconds None or above 0"
-        )
-    if verbose not in ("auto", 0, 1):
-        raise ValueError(f"verbose is {verbose!r}; allowed are 'auto', 0, 1")
+    budget = math.inf if seconds is None else seconds
+    data._integer("epochs", epochs, 1)
+    data._integer("steps_per_execution", steps_per_execution, 1)
+    data._choice("verbose", verbose, ("auto", 0, 1))
+    if not budget > 0:
+        raise ValueError(f"seconds must be above 0 or None, got {seconds!r}")
     batches = dict(protocol=protocol, batch_size=batch_size, seed=seed)
+    rate = dict(warmup=warmup, schedule=schedule, clipnorm=clipnorm, ema=ema_momentum)
     first = next(iter(data.pipeline(images[:batch_size], **batches)))
-    steps = data.steps_per_epoch(len(images), batch_size)
-    group = max(k for k in range(1, min(steps, steps_per_execution) + 1) if steps % k == 0)
-    for batch in (first, validation):
-        if batch is not None and hasattr(model, "check_images"):
-            model.check_images(batch)
-    own = None if optimizer is None else keras.saving.serialize_keras_object(optimizer)
-    with model.distribute_strategy.scope():
-        optimizer = optimizer or make_optimizer(
-            learning_rate, epochs * steps, warmup, schedule, clipnorm, ema_momentum
-        )
-        if not model.built:
-            model(first)
-        # Off, because XLA slows convolutions down on a CPU and Keras would choose by itself.
-        model.compile(optimizer=optimizer, jit_compile=False, steps_per_execution=group)
-        optimizer.build(model.trainable_variables)
-
+    for batch in (first,) if validation is None else (first, validation):
+        getattr(model, "check_images", id)(batch)
     settings = dict(
-        batches, epochs=epochs, learning_rate=learning_rate, warmup=warmup, schedule=schedule,
-        clipnorm=clipnorm, ema_momentum=ema_momentum, optimizer=own,
-        validation_freq=validation_freq, images=_digest(images), validation=_digest(validation),
+        batches, **rate, epochs=epochs, learning_rate=learning_rate, images=_sha(images.tobytes()),
+        optimizer=optimizer and optimizer.get_config(), validation_freq=validation_freq,
+        validation=_sha(np.asarray([] if validation is None else validation).tobytes()),
         model={"class": type(model).__name__, **model.get_config()},
     )  # fmt: skip
-    folder = None if run_dir is None else Path(run_dir)
-    with contextlib.ExitStack() as stack:
-        history = History()
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(filelock.FileLock(folder / ".lock", timeout=0))
-            _check_settings(folder / "settings.json", settings)
-            history = _restore(folder, model)
-        done = len(history.epochs)
-        if done and verbose:
-            print(f"resumed after epoch {done}/{epochs}")
-        if done == epochs or history.seconds >= (seconds or math.inf):
+    steps = data.steps_per_epoch(len(images), batch_size)
+    # A divisor of an epoch's steps: a group across two epochs would take data of the next one.
+    group = max(k for k in range(1, min(steps, steps_per_execution) + 1) if steps % k == 0)
+    with model.distribute_strategy.scope(), contextlib.ExitStack() as stack:
+        optimizer = optimizer or make_optimizer(learning_rate, epochs * steps, **rate)
+        # XLA off: it slows convolutions down on a CPU, and Keras would choose by itself.
+        model.compile(optimizer=optimizer, jit_compile=False, steps_per_execution=group)
+        optimizer.build(model.trainable_variables)
+        run = _Run(model, run_dir, epochs, budget, verbose)
+        if run.folder:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(filelock.FileLock(run.folder / ".lock", timeout=0))
+            run.resume(settings)
+        done = len(run.history.epochs)
+        if done == epochs or run.history.seconds >= budget:
             optimizer.finalize_variable_values(model.trainable_variables)
-            return history
-        keeper = _Keeper(history, folder, epochs, seconds, verbose)
+            return run.history
         model.fit(
             data.pipeline(images, **batches, epochs=epochs, initial_epoch=done),
             epochs=epochs, initial_epoch=done, steps_per_epoch=steps, shuffle=False, verbose=0,
             validation_data=validation, validation_batch_size=batch_size,
-            validation_freq=validation_freq,
-            callbacks=[_Recorder(history), StopOnNaN(), *callbacks, keeper],
+            validation_freq=validation_freq, callbacks=[StopOnNaN(), *callbacks, run],
         )  # fmt: skip
-    return history
+    return run.history
 
 
-class _Recorder(keras.callbacks.Callback):
-    """Measures every epoch, and lends the model its averaged weights during validation."""
+class _Run(keras.callbacks.Callback):
+    """Measures, saves and reports; last of the callbacks, so that it saves what they changed."""
 
-    def __init__(self, history):
+    def __init__(self, model, folder, epochs, budget, verbose):
         super().__init__()
-        self._history = history
+        self.set_model(model)
+        self.state = [*model.variables, *model.optimizer.variables]
+        self.folder = None if folder is None else Path(folder)
+        self.epochs, self.budget, self.verbose, self.history = epochs, budget, verbose, History()
+        self.lines = {round(x) for x in np.linspace(epochs, 1, epochs if verbose == 1 else 12)}
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._start, self._seconds = time.perf_counter(), None
+        self.start = time.perf_counter()
 
-    def on_test_begin(self, logs=None):
-        self._seconds = time.perf_counter() - self._start
-        if getattr(self.model.optimizer, "use_ema", False):
-            weights = self.model.trainable_variables
-            self._raw = [keras.ops.convert_to_numpy(weight) for weight in weights]
-            self.model.optimizer.finalize_variable_values(weights)
+    def on_train_batch_end(self, batch, logs=None):
+        self.spent = time.perf_counter() - self.start
+
+    def on_test_begin(self, logs=None):  # keras.callbacks.SwapEMAWeights would round the weights
+        self.raw = [np.array(weight) for weight in self.model.trainable_variables]
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def on_test_end(self, logs=None):
-        for weight, raw in zip(self.model.trainable_variables, self.__dict__.pop("_raw", ())):
+        for weight, raw in zip(self.model.trainable_variables, self.raw, strict=True):
             weight.assign(raw)
 
     def on_epoch_end(self, epoch, logs=None):
-        spent = self._seconds or time.perf_counter() - self._start
         values = {name: float(np.mean(value)) for name, value in (logs or {}).items()}
-        self._history.epochs.append({"epoch": epoch + 1, "seconds": spent, **values})
+        self.history.epochs.append({"epoch": epoch + 1, "seconds": self.spent, **values})
+        if self.folder:
+            self.save()
+        self.model.stop_training |= self.history.seconds >= self.budget
+        if self.verbose and (epoch + 1 in self.lines or self.model.stop_training):
+            shown = "  ".join(f"{k} {v:.2f}" for k, v in values.items())
+            print(f"epoch {epoch + 1}/{self.epochs}  {shown}  {self.spent:.1f} s")
+
+    def save(self):
+        """Write `epoch-<number>.<digest>.npz`; keep the newest two."""
+        buffer = io.BytesIO()
+        np.savez(buffer, *map(np.array, self.state), history=json.dumps(self.history.epochs))
+        name = f"epoch-{len(self.history.epochs):05d}.{_sha(buffer.getvalue())}.npz"
+        _write(self.folder / name, buffer.getvalue())
+        for old in sorted(self.folder.glob("epoch-*.npz"))[:-2]:
+            old.unlink()
+
+    def resume(self, settings):
+        """Refuse a folder of other settings; load its newest checkpoint whose digest is right."""
+        path, text = self.folder / "settings.json", json.dumps(settings, indent=1, default=str)
+        if not path.exists():
+            _write(path, text.encode())
+        # Keras numbers layers by the session in their names, so names say nothing.
+        old, new = (
+            json.loads(t, object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k != "name"})
+            for t in (path.read_text(), text)
+        )
+        other = [f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in new if old.get(k) != new[k]]
+        if other:
+            raise ValueError(f"{self.folder} holds a run of other settings: {'; '.join(other)}")
+        for path in sorted(self.folder.glob("epoch-*.npz"), reverse=True):
+            payload = path.read_bytes()
+            if path.name.split(".")[1] == _sha(payload):
+                with np.load(io.BytesIO(payload), allow_pickle=False) as saved:
+                    for i, variable in enumerate(self.state):
+                        variable.assign(saved[f"arr_{i}"])
+                    self.history.epochs = json.loads(str(saved["history"]))
+                if self.verbose:
+                    print(f"resumed after epoch {len(self.history.epochs)}/{self.epochs}")
+                return
+            print(f"{path.name} is damaged: the checkpoint before it is used")
+            path.unlink()
 
 
-class _Keeper(keras.callbacks.Callback):
-    """Last of the callbacks: writes the checkpoint, prints the line, stops when time is up."""
-
-    def __init__(self, history, folder, epochs, seconds, verbose):
-        super().__init__()
-        self._history, self._folder, self._seconds = history, folder, seconds
-        count = {"auto": min(epochs, 12), 0: 0, 1: epochs}[verbose]
-        self._lines, self._total = set(np.linspace(epochs, 1, count).round().astype(int)), epochs
-
-    def on_epoch_end(self, epoch, logs=None):
-        if self._folder is not None:
-            _save(self._folder, self.model, self._history)
-        row = self._history.epochs[-1]
-        if self._history.seconds >= (self._seconds or math.inf):
-            self.model.stop_training = True
-        if epoch + 1 in self._lines or (self._lines and self.model.stop_training):
-            shown = [f"{k} {v:.2f}" for k, v in row.items() if k not in ("epoch", "seconds")]
-            print(f"epoch {epoch + 1}/{self._total}", *shown, f"{row['seconds']:.1f} s", sep="  ")
+def _sha(content):
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _digest(array: np.ndarray | None) -> str | None:
-    if array is None:
-        return None
-    digest = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
-    return f"{array.dtype} {array.shape} sha256 {digest}"
-
-
-def _plain(value: Any, path: str = "") -> dict[str, Any]:
-    """Flatten nested settings to {"model.latent_dim": 2, …}, without Keras's automatic names."""
-    if isinstance(value, dict):
-        items = [(str(k), v) for k, v in value.items() if k != "name"]
-    elif isinstance(value, list | tuple):
-        items = [(str(k), v) for k, v in enumerate(value)]
-    elif isinstance(value, str | int | float | None):
-        return {path: value}
-    elif hasattr(value, "get_config"):
-        items = list(keras.saving.serialize_keras_object(value).items())
-    else:
-        return {path: str(value)}
-    return {k: v for key, sub in items for k, v in _plain(sub, f"{path}.{key}".strip(".")).items()}
-
-
-def _check_settings(path: Path, settings: dict[str, Any]) -> None:
-    new = _plain(settings)
-    if not path.exists():
-        return _write(path, json.dumps(new, indent=1).encode())
-    old = json.loads(path.read_text())
-    other = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
-    if other:
-        names = "; ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in other)
-        raise ValueError(f"{path.parent} holds a run with other settings: {names}")
-
-
-def _write(path: Path, payload: bytes) -> None:
-    """Write under a temporary name, then rename: the file is whole or it is not there."""
+def _write(path, payload):
+    """Write under a temporary name, then rename: the file is whole or not there."""
     temporary = path.with_name("unfinished.tmp")
-    with open(temporary, "wb") as file:
+    with open(temporary, "wb", buffering=0) as file:
         file.write(payload)
-        file.flush()
-        os.fsync(file.fileno())
+        os.fsync(file)
     os.replace(temporary, path)
-
-
-def _save(folder: Path, model: keras.Model, history: History) -> None:
-    """Write `epoch-<number>.<sha256, 16 digits>.npz` and keep the newest two."""
-    variables = [*model.variables, *model.optimizer.variables]
-    arrays = {f"{i:04d}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
-    buffer = io.BytesIO()
-    np.savez(buffer, history=json.dumps(history.epochs), **arrays)
-    digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
-    _write(folder / f"epoch-{len(history.epochs):05d}.{digest}.npz", buffer.getvalue())
-    for old in sorted(folder.glob("epoch-*.npz"))[:-2]:
-        old.unlink()
-
-
-def _restore(folder: Path, model: keras.Model) -> History:
-    """Load the newest checkpoint whose digest is right; none is an empty history."""
-    for path in sorted(folder.glob("epoch-*.npz"), reverse=True):
-        payload = path.read_bytes()
-        if hashlib.sha256(payload).hexdigest()[:16] == path.name.split(".")[1]:
-            variables = [*model.variables, *model.optimizer.variables]
-            with np.load(io.BytesIO(payload), allow_pickle=False) as saved:
-                for i, variable in enumerate(variables):
-                    variable.assign(saved[f"{i:04d}"])
-                return History(json.loads(str(saved["history"])))
-        print(f"checkpoint {path.name} is damaged; the one before it is used")
-        path.unlink()
-    return History()
