@@ -50,6 +50,17 @@ def read_results(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
+def merge_results(path: Path, entries: dict, stale=lambda key, entry: False) -> None:
+    """Add entries to a results file, sorted, one a line, under a lock; drop its stale ones."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        old = {key: entry for key, entry in read_results(path).items() if not stale(key, entry)}
+        lines = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in sorted((old | entries).items())]
+        part = path.with_suffix(".part")
+        part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        part.replace(path)
+
+
 class Results:
     """The numbers of one notebook ("01") or study, by name, with what is needed to repeat them.
 
@@ -77,19 +88,10 @@ class Results:
         entry = {"value": float(f"{value:.7g}"), "seed": int(seed), "seconds": seconds}
         entry |= {"source": data_source(extra.pop("dataset", self.dataset))} | extra | self.run
         self.entries[f"{self.notebook}/{key}"] = entry
-        self._write()
-
-    def _write(self) -> None:
-        """Write the entries sorted, one a line, through a temporary name."""
-        recording = os.environ.get("VAE_RECORD") == "1"
-        path = self.published if recording else self.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):
-            entries = (read_results(path) if recording else {}) | self.entries
-            lines = (f"{json.dumps(key)}: {json.dumps(entries[key])}" for key in sorted(entries))
-            part = path.with_suffix(".part")
-            part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-            part.replace(path)
+        if os.environ.get("VAE_RECORD") == "1":
+            merge_results(self.published, self.entries)
+        else:
+            merge_results(self.path, self.entries, stale=lambda *_: True)
 
     def check(self) -> None:
         """Print one line: how many numbers lie in their range of ``tests/expected.toml``.
@@ -176,10 +178,8 @@ def log_importance_weights(vae, x, num_samples: int, seed) -> tf.Tensor:
     """
     q = vae.posterior(x)
     z, log_qz_x = q.experimental_sample_and_log_prob(num_samples, seed=seed)
-    log_pz = vae.prior().log_prob(z)  # (samples, batch)
-    rows = tf.reshape(z, (-1, vae.latent_dim))  # (samples * batch, latent)
-    log_px_z = vae.likelihood(rows).log_prob(tf.tile(x, (num_samples, 1, 1, 1)))
-    return tf.reshape(log_px_z, tf.shape(log_pz)) + log_pz - log_qz_x
+    log_px_z = vae.likelihood(z).log_prob(x)  # (samples, batch)
+    return log_px_z + vae.prior().log_prob(z) - log_qz_x
 
 
 def log_likelihood(
@@ -187,8 +187,8 @@ def log_likelihood(
 ) -> LogLikelihood:
     """Estimate log p(x) of each image with `num_samples` importance samples.
 
-    ``log 1/S sum_s w_s`` (Burda et al. 2015, eq. 8), a lower bound in expectation that tightens with
-    S. The log-sum-exp is streamed over chunks, so memory does not grow with S or with the images.
+    ``log 1/S sum_s w_s`` (Burda et al. 2015, eq. 8), a lower bound in expectation that tightens
+    with S. The log-sum-exp is streamed over chunks, so memory does not grow with S or with the images.
 
     Parameters
     ----------
