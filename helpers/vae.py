@@ -215,8 +215,11 @@ class VAE(keras.Model):
         return tfd.MultivariateNormalDiag(tf.zeros(self.latent_dim), tf.ones(self.latent_dim))
 
     def likelihood(self, z):
-        """Return p(x|z), a distribution over (height, width, channels) for each row of z."""
-        mean_or_logits, log_var, _ = self.decode(z)
+        """Return p(x|z), a distribution over (height, width, channels) for each z (..., latent)."""
+        mean_or_logits, log_var, _ = self.decode(tf.reshape(z, (-1, self.latent_dim)))
+        shape = tf.concat([tf.shape(z)[:-1], self.image_shape], axis=0)
+        mean_or_logits = tf.reshape(mean_or_logits, shape)
+        log_var = None if log_var is None else tf.reshape(log_var, shape)
         if self.likelihood_name == "gaussian":
             return tfd.Independent(tfd.Normal(mean_or_logits, tf.exp(0.5 * log_var)), 3)
         if self.likelihood_name == "discretised_logistic":
