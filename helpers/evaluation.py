@@ -188,7 +188,8 @@ def log_likelihood(
     """Estimate log p(x) of each image with `num_samples` importance samples.
 
     ``log 1/S sum_s w_s`` (Burda et al. 2015, eq. 8), a lower bound in expectation that tightens
-    with S. The log-sum-exp is streamed over chunks: memory grows neither with S nor with the images.
+    with S. The log-sum-exp is streamed over chunks, so that memory grows neither with S nor with
+    the number of images.
 
     Parameters
     ----------
