@@ -13,11 +13,11 @@ import shutil
 import sys
 from pathlib import Path
 
+import nbformat
+
 import course
 import hygiene
-import nbformat
 import taught
-
 from helpers import evaluation
 
 # What editors leave behind. Anything else in a cell's metadata stays.

@@ -15,7 +15,6 @@ import tomllib
 from pathlib import Path
 
 import course
-
 from helpers import evaluation
 
 EXPECTED = course.ROOT / "tests" / "expected.toml"

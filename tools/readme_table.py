@@ -6,7 +6,6 @@ usage: readme_table.py [--check]     --check changes nothing; exit 1 where the t
 import sys
 
 import course
-
 from helpers import evaluation
 
 README = course.ROOT / "README.md"

@@ -14,16 +14,22 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-import course
 import jupyter_server_mathjax
 import nbformat
 from jinja2 import DictLoader
 from nbconvert import HTMLExporter
 
-# nbconvert's page without what it would fetch: require.js and Mermaid.
+import course
+
+# nbconvert's page without what it would fetch (require.js, Mermaid), with the alt texts it forgets.
 TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block data_png scoped -%}
+{%- set alt = output | get_metadata('alt', 'image/png') or '' -%}
+{%- set alt = alt | escape_html_keep_quotes | replace('"', '&quot;') -%}
+{{ super() | replace('<img', '<img alt="' ~ alt ~ '"') }}
+{%- endblock -%}
 """
 MATHJAX = "mathjax/MathJax.js?config=TeX-AMS-MML_HTMLorMML-full,Safe"
 FETCHED = re.compile(

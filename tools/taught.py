@@ -10,8 +10,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-import course
 import nbformat
+
+import course
 
 
 def helper_source(name: str) -> str:

@@ -15,7 +15,6 @@ import sys
 import tomllib
 
 import course
-
 from helpers import evaluation
 
 RESULTS = course.ROOT / "data" / "results.json"
