@@ -87,7 +87,7 @@ def _pixels(images):
 
 def training_curves(history, title: str) -> Figure:
     """Plot loss, reconstruction and KL per epoch (nats per image), training and validation."""
-    panels = {"loss": "loss = −ELBO", "reconstruction": "reconstruction = −log p(x|z)", "kl": "KL"}
+    panels = {"loss": "loss", "reconstruction": "reconstruction: −log p(x|z)", "kl": "KL"}
     panels = {k: v for k, v in panels.items() if any(k in row for row in history.epochs)}
     if not panels:
         raise ValueError(f"no loss, reconstruction or kl in the history: {history.epochs[:1]}")

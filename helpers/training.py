@@ -34,15 +34,15 @@ class Profile:
 def profile() -> Profile:
     """Read the profile from `VAE_PROFILE`; unset or empty means "class"."""
     name = os.environ.get("VAE_PROFILE") or "class"
-    data._choice("VAE_PROFILE", name, ("quick", "class", "full"))
+    _need(name in ("quick", "class", "full"), f"VAE_PROFILE={name!r}: not quick, class or full")
     return Profile(name)
 
 
 def course_seed(default: int = 42) -> int:
     """Read the seed of a notebook from `VAE_SEED`; unset or empty means `default`."""
     value = os.environ.get("VAE_SEED") or str(default)
-    if not (value.isascii() and value.isdigit() and int(value) < 2**31):
-        raise ValueError(f"VAE_SEED is {value!r}; allowed are whole numbers from 0 to 2**31 - 1")
+    good = value.isascii() and value.isdigit() and int(value) < 2**31
+    _need(good, f"VAE_SEED={value!r}: not a whole number from 0 to 2**31 - 1")
     return int(value)
 
 
@@ -90,24 +90,26 @@ class StopOnNaN(keras.callbacks.Callback):
             if not np.all(np.isfinite(value)):
                 last = int(self.model.optimizer.iterations)
                 first = last - self.model.steps_per_execution + 1
-                raise TrainingDiverged(metric, value, first, last, self._epoch)
+                raise TrainingDiverged(metric, np.mean(value), first, last, self._epoch)
 
 
-def make_optimizer(peak, total_steps, *, warmup=0.05, schedule="cosine", clipnorm=None, ema=None):
+def make_optimizer(
+    peak, total_steps, *, warmup=0.05, schedule="cosine", clipnorm=None, ema_momentum=None
+):
     """Adam whose rate rises linearly to `peak`, then falls to 0 by a cosine (or stays: "constant").
 
-    `warmup` is a fraction of `total_steps`; `clipnorm` bounds the norm of the whole gradient; `ema`
-    (such as 0.999) averages the weights over steps, and the average is the final model.
+    `warmup` is a fraction of `total_steps`; `clipnorm` bounds the norm of the whole gradient;
+    `ema_momentum` (such as 0.999) averages the weights over steps: the average is the final model.
     """
-    data._choice("schedule", schedule, ("cosine", "constant"))
-    if not (peak > 0 and 0 <= warmup < 1 and 0 <= (ema or 0) < 1):
-        raise ValueError(f"{peak=} must be above 0, {warmup=} and {ema=} in [0, 1)")
+    _need(schedule in ("cosine", "constant"), f"{schedule=}: not 'cosine' or 'constant'")
+    good = peak > 0 and 0 <= warmup < 1 and 0 <= (ema_momentum or 0) < 1
+    _need(good, f"{peak=} must be above 0, {warmup=} and {ema_momentum=} in [0, 1)")
     rise = min(round(warmup * total_steps), total_steps - 1)
     rate = keras.optimizers.schedules.CosineDecay(
         peak / max(rise, 1), total_steps - rise, warmup_target=peak if rise else None,
         warmup_steps=rise, alpha=float(schedule == "constant"),  # alpha: where the cosine ends
     )  # fmt: skip
-    average = {"use_ema": True, "ema_momentum": ema} if ema else {}
+    average = {"use_ema": True, "ema_momentum": ema_momentum} if ema_momentum else {}
     return keras.optimizers.Adam(rate, 0.9, 0.999, global_clipnorm=clipnorm, **average)
 
 
@@ -127,13 +129,12 @@ def fit(
     `filelock.Timeout` when another process uses `run_dir`.
     """
     budget = math.inf if seconds is None else seconds
-    data._integer("epochs", epochs, 1)
-    data._integer("steps_per_execution", steps_per_execution, 1)
-    data._choice("verbose", verbose, ("auto", 0, 1))
-    if not budget > 0:
-        raise ValueError(f"seconds must be above 0 or None, got {seconds!r}")
+    good = min(epochs, batch_size, steps_per_execution, validation_freq) >= 1 and budget > 0
+    got = f"{epochs=}, {batch_size=}, {steps_per_execution=}, {validation_freq=}, {seconds=}"
+    _need(good, f"{got}: allowed are numbers from 1, seconds above 0 or None")
+    _need(verbose in ("auto", 0, 1), f"{verbose=}: not 'auto', 0 or 1")
     batches = dict(protocol=protocol, batch_size=batch_size, seed=seed)
-    rate = dict(warmup=warmup, schedule=schedule, clipnorm=clipnorm, ema=ema_momentum)
+    rate = dict(warmup=warmup, schedule=schedule, clipnorm=clipnorm, ema_momentum=ema_momentum)
     first = next(iter(data.pipeline(images[:batch_size], **batches)))
     for batch in (first,) if validation is None else (first, validation):
         getattr(model, "check_images", id)(batch)
@@ -187,7 +188,7 @@ class _Run(keras.callbacks.Callback):
         self.spent = time.perf_counter() - self.start
 
     def on_test_begin(self, logs=None):  # keras.callbacks.SwapEMAWeights would round the weights
-        self.raw = [np.array(weight) for weight in self.model.trainable_variables]
+        self.raw = [weight.numpy() for weight in self.model.trainable_variables]
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def on_test_end(self, logs=None):
@@ -207,7 +208,7 @@ class _Run(keras.callbacks.Callback):
     def save(self):
         """Write `epoch-<number>.<digest>.npz`; keep the newest two."""
         buffer = io.BytesIO()
-        np.savez(buffer, *map(np.array, self.state), history=json.dumps(self.history.epochs))
+        np.savez(buffer, *(v.numpy() for v in self.state), history=json.dumps(self.history.epochs))
         name = f"epoch-{len(self.history.epochs):05d}.{_sha(buffer.getvalue())}.npz"
         _write(self.folder / name, buffer.getvalue())
         for old in sorted(self.folder.glob("epoch-*.npz"))[:-2]:
@@ -224,8 +225,7 @@ class _Run(keras.callbacks.Callback):
             for t in (path.read_text(), text)
         )
         other = [f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in new if old.get(k) != new[k]]
-        if other:
-            raise ValueError(f"{self.folder} holds a run of other settings: {'; '.join(other)}")
+        _need(not other, f"{self.folder} holds a run of other settings: {'; '.join(other)}")
         for path in sorted(self.folder.glob("epoch-*.npz"), reverse=True):
             payload = path.read_bytes()
             if path.name.split(".")[1] == _sha(payload):
@@ -238,6 +238,11 @@ class _Run(keras.callbacks.Callback):
                 return
             print(f"{path.name} is damaged: the checkpoint before it is used")
             path.unlink()
+
+
+def _need(condition, message):
+    if not condition:
+        raise ValueError(message)
 
 
 def _sha(content):

@@ -1,0 +1,436 @@
+"""Training: profiles, seeds, and runs that resume after anything, to the last bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import filelock
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers import training
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8)
+VALIDATION = (IMAGES[:10] > 127).astype("float32")
+
+
+class Tiny(keras.Model):
+    """An autoencoder with noise in the middle: what `fit` needs of a VAE, and no more."""
+
+    def __init__(self, units=3, seed=0, bad_step=None):
+        super().__init__()
+        self.config = dict(units=units, seed=seed, bad_step=bad_step)
+        start = keras.initializers.GlorotUniform
+        self.down = keras.layers.Dense(units, "tanh", kernel_initializer=start(seed))
+        self.up = keras.layers.Dense(16, kernel_initializer=start(seed + 1))
+        self.tracker = keras.metrics.Mean("loss")
+        self.checked = []
+        self(np.zeros((1, 4, 4, 1), "float32"))
+
+    def get_config(self):
+        return self.config
+
+    def check_images(self, x):
+        self.checked.append(tuple(x.shape))
+
+    @property
+    def metrics(self):
+        return [self.tracker]
+
+    def call(self, x):
+        return self.up(self.down(tf.reshape(x, (-1, 16))))
+
+    def _loss(self, x, noise):
+        logits = self.up(self.down(tf.reshape(x, (-1, 16))) + noise)
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.reshape(x, (-1, 16)), logits)
+        return tf.reduce_sum(losses, axis=1)
+
+    def train_step(self, x):
+        step = tf.cast(self.optimizer.iterations, tf.int32)
+        noise = tf.random.stateless_normal(
+            (tf.shape(x)[0], self.config["units"]), tf.stack([self.config["seed"], step])
+        )
+        with tf.GradientTape() as tape:
+            losses = self._loss(x, noise)
+            if self.config["bad_step"] is not None:
+                losses = tf.where(step + 1 == self.config["bad_step"], np.nan, losses)
+            loss = tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        self.tracker.update_state(losses)
+        return {"loss": tf.reshape(self.tracker.result(), (1,))}
+
+    def test_step(self, x):
+        self.tracker.update_state(self._loss(x, 0.0))
+        return {"loss": tf.reshape(self.tracker.result(), (1,))}
+
+
+def run(model=None, images=IMAGES, **changes):
+    model = Tiny() if model is None else model
+    settings = dict(epochs=4, batch_size=8, protocol="dynamic", seed=7, learning_rate=0.02)
+    settings |= dict(validation=VALIDATION, verbose=0) | changes
+    return model, training.fit(model, images, **settings)
+
+
+def weights(model):
+    return [weight.numpy() for weight in model.weights]
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def saved(folder):
+    return sorted(path.name.split(".")[0] for path in folder.glob("epoch-*.npz"))
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Stop as Ctrl-C does, or as SIGKILL does, after so many steps."""
+
+    def __init__(self, step, kill=False):
+        super().__init__()
+        self.step, self.kill = step, kill
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) == self.step:
+            if self.kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise KeyboardInterrupt
+
+
+# ------------------------------------------------------------------------------ profiles and seeds
+
+
+def test_profile(monkeypatch):
+    for value in ("", "class"):
+        monkeypatch.setenv("VAE_PROFILE", value)
+        assert training.profile().choose(quick=1, class_=2, full=3) == 2
+    monkeypatch.delenv("VAE_PROFILE")
+    assert training.profile().name == "class"
+    for value, want in (("quick", 1), ("full", 3)):  # read at each call
+        monkeypatch.setenv("VAE_PROFILE", value)
+        assert training.profile().choose(quick=1, class_=2, full=3) == want
+    monkeypatch.setenv("VAE_PROFILE", "fast")
+    with pytest.raises(ValueError, match="'fast': not quick, class or full"):
+        training.profile()
+
+
+def test_course_seed(monkeypatch):
+    monkeypatch.delenv("VAE_SEED", raising=False)
+    assert (training.course_seed(), training.course_seed(3)) == (42, 3)
+    monkeypatch.setenv("VAE_SEED", "11")
+    assert training.course_seed() == 11
+    for bad in ("-1", "1.5", "one", "²", str(2**31)):
+        monkeypatch.setenv("VAE_SEED", bad)
+        with pytest.raises(ValueError, match="VAE_SEED"):
+            training.course_seed()
+
+
+def test_set_seed_makes_draws_repeat():
+    draws = []
+    for seed in (5, 5, 6):
+        training.set_seed(seed)
+        draws.append((float(tf.random.normal(())), float(np.random.rand())))  # noqa: NPY002
+    assert draws[0] == draws[1] and draws[0] != draws[2]
+
+
+# ------------------------------------------------------------------------------------the optimizer
+
+
+def test_learning_rate_rises_then_falls():
+    rate = training.make_optimizer(0.01, 100, warmup=0.1)._learning_rate
+    rates = np.array([float(rate(step)) for step in range(101)])
+    assert rates[10] == pytest.approx(0.01) == rates.max()
+    assert 0 < rates[0] <= 0.001 + 1e-9 and (np.diff(rates[:11]) > 0).all()
+    assert (np.diff(rates[10:]) < 0).all() and rates[55] == pytest.approx(0.005)
+    assert rates[100] == pytest.approx(0, abs=1e-8)
+    rate = training.make_optimizer(0.01, 100, warmup=0.1, schedule="constant")._learning_rate
+    assert [float(rate(step)) for step in (10, 50, 100)] == pytest.approx([0.01] * 3)
+    for steps in (1, 2):  # no room for a warm-up
+        rate = training.make_optimizer(0.01, steps, warmup=0.0)._learning_rate
+        assert float(rate(0)) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [dict(schedule="step"), dict(warmup=1.0), dict(warmup=-0.1), dict(peak=0.0),
+     dict(peak=float("nan")), dict(ema_momentum=1.0)],
+)  # fmt: skip
+def test_make_optimizer_refuses(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        training.make_optimizer(**{"peak": 0.1, "total_steps": 10, **bad})
+
+
+# -------------------------------------------------------------------------------------------- fit
+
+
+def test_fit_learns_and_measures(capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model, history = run(epochs=30, verbose="auto")
+    out, err = capfd.readouterr()
+    lines = out.splitlines()
+    assert err == "" and "\r" not in out and 10 <= len(lines) <= 12
+    assert lines[0].startswith("epoch 1/30  loss ") and lines[-1].startswith("epoch 30/30")
+    assert history["epoch"].tolist() == list(range(1, 31))
+    assert history["loss"][-1] < history["loss"][0] - 1
+    assert set(history.epochs[0]) == {"epoch", "seconds", "loss", "val_loss"}
+    assert history.seconds == pytest.approx(history["seconds"].sum()) and history.seconds > 0
+    assert history["seconds"][0] > history["seconds"][1:].max()  # tracing counts
+    assert model.checked == [(8, 4, 4, 1), (10, 4, 4, 1)]
+    assert not model.jit_compile
+
+
+def test_fit_prints_what_is_asked(capsys):
+    run(epochs=15, verbose=1, validation=None)
+    assert len(capsys.readouterr().out.splitlines()) == 15
+    run(epochs=1, verbose=0, validation=None)
+    assert capsys.readouterr().out == ""
+
+
+def test_seconds_leave_validation_and_checkpoints_out(tmp_path):
+    class Slow(keras.callbacks.Callback):
+        def on_test_begin(self, logs=None):
+            time.sleep(2.0)
+
+        def on_epoch_end(self, epoch, logs=None):
+            time.sleep(2.0)
+
+    _, history = run(epochs=2, callbacks=[Slow()], run_dir=tmp_path)
+    assert history["seconds"][1] < 1.9
+
+
+def test_validation_every_other_epoch():
+    _, history = run(validation_freq=2)
+    assert np.isnan(history["val_loss"]).tolist() == [True, False, True, False]
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return run()
+
+
+@pytest.fixture(scope="module")
+def averaged():
+    return run(ema_momentum=0.9)
+
+
+def test_seed_shapes_the_result(plain):
+    first = weights(plain[0])
+    assert same(first, weights(run()[0]))
+    assert not same(first, weights(run(seed=8)[0]))
+
+
+def test_groups_of_steps_change_nothing(plain):
+    # 3 steps an epoch: groups of 2 would run into the next epoch's data
+    one, history = plain
+    for group, used in ((2, 1), (50, 3)):
+        other, grouped = run(steps_per_execution=group)
+        assert other.steps_per_execution == used
+        np.testing.assert_allclose(grouped["loss"], history["loss"], rtol=1e-5)
+        for a, b in zip(weights(one), weights(other), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_averaged_weights_serve_validation_and_the_end_only(plain, averaged):
+    averaged, history = averaged
+    assert not same(weights(averaged), weights(plain[0]))
+    # the last epoch was validated with the averages, which are the final weights
+    assert history["val_loss"][-1] == pytest.approx(
+        float(np.mean(averaged.evaluate(VALIDATION, verbose=0)))
+    )
+    # by hand: an average with momentum 0.9 over the weights after each step
+    steps = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            steps.append(weights(self.model))
+
+    unwatched, _ = run(ema_momentum=0.9, validation=None, callbacks=[Watch()])
+    assert same(weights(averaged), weights(unwatched))  # validation leaves no trace
+    average = steps[0]
+    for step in steps[1:]:
+        average = [0.9 * a + 0.1 * b for a, b in zip(average, step, strict=True)]
+    for a, b in zip(average, weights(averaged), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_own_optimizer():
+    sgd, _ = run(optimizer=keras.optimizers.SGD(0.0), epochs=1, validation=None)
+    assert isinstance(sgd.optimizer, keras.optimizers.SGD)
+    assert same(weights(sgd), weights(Tiny()))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [dict(epochs=0), dict(batch_size=0), dict(steps_per_execution=0), dict(seconds=0),
+     dict(verbose="loud"), dict(schedule="linear"), dict(protocol="bernoulli")],
+)  # fmt: skip
+def test_fit_refuses(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        run(**bad)
+
+
+def test_fit_refuses_prepared_images():
+    with pytest.raises(ValueError, match="float32"):
+        run(images=IMAGES.astype("float32"))
+
+
+# --------------------------------------------------------------------------------nan and resuming
+
+
+@pytest.mark.parametrize("group, text", [(1, "step 8,"), (3, "one of the steps 7 to 9,")])
+def test_nan_stops_at_the_step(tmp_path, group, text):
+    with pytest.raises(training.TrainingDiverged, match=f"loss is nan at {text} epoch 3") as caught:
+        run(Tiny(bad_step=8), run_dir=tmp_path, steps_per_execution=group)
+    error = caught.value
+    assert (error.metric, error.step, error.epoch) == ("loss", 8 if group == 1 else 7, 3)
+    assert saved(tmp_path) == ["epoch-00001", "epoch-00002"]
+    for path in tmp_path.glob("epoch-*.npz"):
+        with np.load(path) as arrays:
+            assert all(np.isfinite(arrays[k]).all() for k in arrays.files if k != "history")
+
+
+@pytest.mark.parametrize("step", [2, 8])  # in the first epoch, and later
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, averaged, step):
+    whole, history = averaged
+    with pytest.raises(KeyboardInterrupt):
+        run(ema_momentum=0.9, run_dir=tmp_path, callbacks=[Interrupt(step)])
+    assert len(saved(tmp_path)) == (step - 1) // 3
+    resumed, rest = run(ema_momentum=0.9, run_dir=tmp_path)
+    assert same(weights(whole), weights(resumed))
+    for key in ("epoch", "loss", "val_loss"):
+        assert rest[key].tolist() == history[key].tolist()
+    assert saved(tmp_path) == ["epoch-00003", "epoch-00004"]
+
+
+def test_a_finished_run_is_only_loaded(tmp_path, capsys):
+    first, history = run(run_dir=tmp_path, ema_momentum=0.9, validation=None)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("epoch-*")}
+    second, again = run(run_dir=str(tmp_path), ema_momentum=0.9, validation=None, verbose=1)
+    assert capsys.readouterr().out == "resumed after epoch 4/4\n"
+    assert same(weights(first), weights(second)) and again.epochs == history.epochs
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("epoch-*")} == files
+
+
+def test_a_damaged_checkpoint_is_not_used(tmp_path, plain, capsys):
+    run(run_dir=tmp_path, validation=None)
+    for damage in ("cut", "empty", "flipped"):
+        newest = max(tmp_path.glob("epoch-*.npz"))
+        content = bytearray(newest.read_bytes())
+        content[len(content) // 2] ^= damage == "flipped"
+        newest.write_bytes({"cut": content[:-100], "empty": b""}.get(damage, content))
+        resumed, history = run(run_dir=tmp_path, validation=None, verbose=1)
+        out = capsys.readouterr().out
+        assert "epoch-00004" in out and "damaged" in out and "resumed after epoch 3/4" in out
+        assert same(weights(plain[0]), weights(resumed)) and len(history.epochs) == 4
+        assert saved(tmp_path) == ["epoch-00003", "epoch-00004"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [dict(epochs=5), dict(batch_size=4), dict(protocol="static"), dict(seed=8),
+     dict(learning_rate=0.01), dict(warmup=0.5), dict(schedule="constant"), dict(clipnorm=1.0),
+     dict(ema_momentum=0.5), dict(optimizer=keras.optimizers.SGD()), dict(images=IMAGES[:16]),
+     dict(validation=None), dict(model=Tiny(units=2))],
+)  # fmt: skip
+def test_a_folder_of_other_settings_is_refused(finished, change):
+    before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    name = next(iter(change))
+    with pytest.raises(ValueError, match=f"other settings.*{name} was") as caught:
+        run(run_dir=finished, **change)
+    assert str(caught.value).count(" was ") == 1
+    assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    run(run_dir=folder, epochs=1, warmup=0.0)
+    settings = json.loads((folder / "settings.json").read_text())
+    (folder / "settings.json").write_text(json.dumps(settings | {"epochs": 4, "warmup": 0.05}))
+    return folder
+
+
+def test_automatic_names_are_no_setting(tmp_path):
+    settings = {"optimizer": {"name": "adam", "layers": [{"name": "dense_1", "units": 2}]}}
+    training._Run(*_parts(tmp_path)).resume(settings)
+    settings = {"optimizer": {"name": "adam_7", "layers": [{"name": "dense_9", "units": 2}]}}
+    training._Run(*_parts(tmp_path)).resume(settings)
+
+
+def _parts(folder):
+    model = Tiny()
+    model.compile(optimizer="sgd")
+    return model, folder, 1, 1.0, 0
+
+
+def test_budget_of_seconds_counts_all_runs(tmp_path, capsys):
+    rest = dict(epochs=40, validation=None)
+    _, history = run(run_dir=tmp_path, seconds=1e-6, verbose="auto", **rest)
+    assert len(history.epochs) == 1
+    assert capsys.readouterr().out.startswith("epoch 1/40")
+    _, history = run(run_dir=tmp_path, seconds=1e-6, **rest)
+    assert len(history.epochs) == 1  # used up already
+    _, history = run(run_dir=tmp_path, seconds=history.seconds + 1e-6, **rest)
+    assert len(history.epochs) == 2
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    with filelock.FileLock(tmp_path / ".lock"), pytest.raises(filelock.Timeout):
+        run(run_dir=tmp_path)
+
+
+# -----------------------------------------------------------------------SIGKILL, in own processes
+
+
+def child(folder, kill_step, kill_epoch):
+    """Train in `folder`; die at a step, or while the checkpoint of an epoch is being written."""
+    tf.config.experimental.enable_op_determinism()
+    replace = os.replace
+
+    def deadly(source, target):
+        if f"epoch-{int(kill_epoch):05d}" in str(target):
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    training.os.replace = deadly
+    callbacks = [Interrupt(int(kill_step), kill=True)]
+    settings = dict(run_dir=folder, ema_momentum=0.9, verbose=1)
+    resumed, rest = run(callbacks=callbacks, **settings)
+    os.replace = replace
+    whole, history = run(**settings | {"run_dir": None})
+    assert same(weights(resumed), weights(whole)), "the weights differ"
+    assert same(
+        [v.numpy() for v in resumed.optimizer.variables],
+        [v.numpy() for v in whole.optimizer.variables],
+    ), "the optimizers differ"
+    assert rest["val_loss"].tolist() == history["val_loss"].tolist(), "the histories differ"
+    print("identical")
+
+
+def test_a_killed_run_loses_at_most_an_epoch_and_ends_identical(tmp_path):
+    def start(kill_step, kill_epoch):
+        return subprocess.run(
+            [sys.executable, "-c", "import sys, test_training as t; t.child(*sys.argv[1:])",
+             str(tmp_path), str(kill_step), str(kill_epoch)],
+            env=os.environ | {"PYTHONPATH": f"{Path(__file__).parents[1]}:{Path(__file__).parent}"},
+            capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+
+    assert start(kill_step=5, kill_epoch=0).returncode == -signal.SIGKILL
+    assert saved(tmp_path) == ["epoch-00001"]
+    second = start(kill_step=0, kill_epoch=3)
+    assert second.returncode == -signal.SIGKILL
+    assert saved(tmp_path) == ["epoch-00001", "epoch-00002"]
+    assert (tmp_path / "unfinished.tmp").exists()
+    third = start(kill_step=0, kill_epoch=0)
+    assert third.returncode == 0, third.stderr
+    assert "resumed after epoch 2/4" in third.stdout and "identical" in third.stdout
