@@ -1,0 +1,20 @@
+"""One taught cell of each lesson, made wrong: the lesson must fail on it.
+
+A lesson that teaches code of helpers/ trains and checks with the definition in its own cell; if it
+did not, a reader who changes that cell would see nothing change.
+"""
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """In the cell that teaches `taught`, `old` (found once) becomes `new`."""
+
+    taught: str
+    old: str
+    new: str
+
+
+MUTATIONS: dict[str, Mutation] = {
+    # "02": Mutation("helpers.vae:VAE.elbo", "log_px_z - kl", "log_px_z + kl"),
+}
