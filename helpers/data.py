@@ -15,8 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# `grey` is x / 255: for pictures and for models of 8-bit values, no binary data.
-PROTOCOLS = ("threshold", "static", "dynamic", "dequantised", "grey")
+PROTOCOLS = ("threshold", "static", "dynamic", "dequantised", "grey")  # grey: x / 255, not binary
 TEST_SEED = 2013  # for evaluation: prepare(dataset.test.images, "dynamic", seed=TEST_SEED)
 SPLIT_SEED = 1312
 VALIDATION_SIZE = 5_000
@@ -159,8 +158,8 @@ def _read(path: Path, spec: _Spec) -> tuple[list[np.ndarray], str, bool]:
                 provenance = str(npz["provenance"]) if "provenance" in npz.files else ""
     except Exception as error:  # zip, zlib, header, system: whatever is wrong, the cure is the same
         raise DatasetInvalid(
-            f"{path} cannot be used: {str(error) or repr(error)}. It must hold uint8 x_train, x_test "
-            f"({spec.sizes} of {spec.shape}) and labels y_train, y_test. Replace it, move it "
+            f"{path} cannot be used: {str(error) or repr(error)} (wanted: uint8 x_train, x_test, "
+            f"{spec.sizes} of {spec.shape}, and labels y_train, y_test). Replace it, move it "
             "away to download the data, or set VAE_DATA=embedded. The file was left as it is."
         ) from error
     digest = _digest(arrays)
@@ -229,8 +228,7 @@ def _fetch_cifar10(folder: str) -> dict[str, np.ndarray]:
             images.append(batch[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
             labels.append(np.array(batch[b"labels"], np.uint8))
     arrays = (np.concatenate(images[:5]), np.concatenate(labels[:5]), images[5], labels[5])
-    # `_read` calls a file official whose arrays fit this note.
-    provenance = np.array(f"{CIFAR10_SHA256} {_digest(arrays)}")
+    provenance = np.array(f"{CIFAR10_SHA256} {_digest(arrays)}")  # what makes `_read` trust it
     return dict(zip((*_KEYS, "provenance"), (*arrays, provenance), strict=True))
 
 
@@ -326,9 +324,8 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
 
 def epoch_order(n, seed, epoch) -> tf.Tensor:
     """Permutation of 0 … n - 1, int32: a function of (seed, epoch) alone."""
-    key = noise_key(seed, epoch, -1)  # batches use the steps from 0 on
-    ranks = tf.random.stateless_uniform([n], key, None, None, tf.int32, alg="philox")
-    return tf.argsort(ranks, stable=True)
+    ranks = tf.random.stateless_uniform([n], noise_key(seed, epoch, -1), alg="philox")
+    return tf.argsort(ranks, stable=True)  # the batches' noise uses the steps from 0 on
 
 
 def pipeline(images: np.ndarray, *, protocol: str, batch_size: int, seed: int, epochs: int = 1,
