@@ -1,0 +1,122 @@
+"""Importance-weighted likelihood, active units, bits per dimension."""
+
+import numpy as np
+import pytest
+from linear_gaussian import exact_log_px, images, linear_vae
+
+from helpers import evaluation
+from helpers.evaluation import (
+    active_units,
+    bits_per_dim,
+    kl_per_dimension,
+    log_likelihood,
+    posterior_moments,
+)
+from helpers.vae import VAE, kl_to_standard_normal
+
+
+def test_exact_posterior_gives_log_p_with_one_sample():
+    x = images(33)
+    result = log_likelihood(linear_vae(), x, 1)
+    np.testing.assert_allclose(result.values, exact_log_px(x), atol=2e-3)
+
+
+def check_bound_tightens(vae):
+    """ELBO < bound with more samples < ... -> log p(x), and never above it in expectation."""
+    x = images(300)
+    exact = exact_log_px(x).mean()
+    means = [log_likelihood(vae, x, k, seed=k).mean for k in (1, 5, 50, 2000)]
+    assert means[0] < means[1] < means[2] < means[3] + 0.01, means
+    assert exact - means[0] > 0.3 and abs(exact - means[3]) < 0.03, (exact, means)
+
+
+def test_bound_tightens_to_the_exact_value():
+    check_bound_tightens(linear_vae(mean_shift=0.3, log_var_shift=0.6))
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        lambda q, prior, lik, z, x: lik.log_prob(x) + prior.log_prob(z),  # forgets q
+        lambda q, prior, lik, z, x: lik.log_prob(x) - q.log_prob(z),  # forgets the prior
+        lambda q, prior, lik, z, x: lik.log_prob(x) + 0.5 * (prior.log_prob(z) - q.log_prob(z)),
+    ],
+)
+def test_wrong_weights_are_rejected(monkeypatch, mutant):
+    def wrong(vae, x, num_samples, seed):
+        q = vae.posterior(x)
+        z = q.sample(num_samples, seed=seed)
+        return mutant(q, vae.prior(), vae.likelihood(z), z, x)
+
+    monkeypatch.setattr(evaluation, "log_importance_weights", wrong)
+    with pytest.raises(AssertionError):
+        check_bound_tightens(linear_vae(mean_shift=0.3, log_var_shift=0.6))
+
+
+def test_streamed_log_sum_exp_equals_one_chunk_and_handles_ragged_ends():
+    x, vae = images(21), linear_vae(0.3, 0.6)
+    for rows in (5, 16 * 7, 16 * 100):
+        result = log_likelihood(vae, x, 100, seed=1, max_rows=rows)
+        assert result.values.shape == result.elbos.shape == (21,)
+        assert np.all(result.values > result.elbos)
+        np.testing.assert_allclose(result.mean, exact_log_px(x).mean(), atol=0.12)
+    again = log_likelihood(vae, x, 100, seed=1)
+    np.testing.assert_array_equal(again.values, result.values)
+    assert not np.array_equal(log_likelihood(vae, x, 100, seed=2).values, result.values)
+
+
+def test_very_small_probabilities_do_not_underflow(monkeypatch):
+    right = evaluation.log_importance_weights
+    shift = lambda *args: right(*args) - 5000.0  # noqa: E731  exp(-5000) is 0 in any float
+    x, vae = images(5), linear_vae(0.3, 0.6)
+    expected = log_likelihood(vae, x, 64, max_rows=160).values
+    monkeypatch.setattr(evaluation, "log_importance_weights", shift)
+    values = log_likelihood(vae, x, 64, max_rows=160).values
+    np.testing.assert_allclose(values, expected - 5000.0, atol=1e-2)
+
+
+def test_monte_carlo_error_is_the_spread_of_repeated_estimates():
+    repeated = np.tile(images(8), (60, 1, 1, 1))
+    result = log_likelihood(linear_vae(0.3, 0.6), repeated, 60)
+    spread = np.std(result.values.reshape(60, 8).mean(axis=1), ddof=1)
+    assert 0.7 < result.monte_carlo_error * np.sqrt(60) / spread < 1.4
+    assert result.standard_error > result.monte_carlo_error
+
+
+def test_latent_measures():
+    x = np.random.default_rng(0).integers(0, 2, (40, 28, 28, 1)).astype("f4")
+    vae = VAE(3, hidden_dim=8)
+    vae.encoder.mean_head.kernel.assign(vae.encoder.mean_head.kernel * [1.0, 0.0, 1.0])
+    z_mean, z_log_var = posterior_moments(vae, x, batch_size=7)
+    np.testing.assert_allclose(z_mean, vae.encode(x)[0], rtol=1e-5, atol=1e-6)
+    assert active_units(z_mean) == 2 and active_units(z_mean, threshold=1e9) == 0
+    per_dim = kl_per_dimension(z_mean, z_log_var)
+    total = np.mean(kl_to_standard_normal(z_mean, z_log_var))
+    np.testing.assert_allclose(per_dim.sum(), total, rtol=1e-5)
+
+
+def test_bits_per_dim():
+    uniform = -3072 * np.log(256)  # every one of the 256 levels equally likely
+    assert bits_per_dim(uniform, 3072, dequantised=False) == pytest.approx(8)
+    assert bits_per_dim([0.0, 0.0], 3072, dequantised=True) == pytest.approx(8)
+    assert bits_per_dim(-2129.35, 3072, dequantised=False) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("bad", [0, -1, 2.5])
+def test_bad_counts_are_named(bad):
+    with pytest.raises(ValueError, match="num_samples"):
+        log_likelihood(linear_vae(), images(2), bad)
+    with pytest.raises(ValueError, match="max_rows"):
+        log_likelihood(linear_vae(), images(2), 1, max_rows=bad)
+    if bad < 1:
+        with pytest.raises(ValueError, match="num_dims"):
+            bits_per_dim(0.0, bad, dequantised=False)
+
+
+def test_bad_images_and_weights_are_refused_before_any_work():
+    with pytest.raises(ValueError, match="pixels from"):
+        log_likelihood(linear_vae(), images(2) * 255, 1)
+    vae = VAE(2, hidden_dim=4)
+    vae.decoder.logits_head.bias.assign(np.full(784, np.inf))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        log_likelihood(vae, np.zeros((2, 28, 28, 1), "f4"), 3)
