@@ -157,8 +157,25 @@ def test_run_notebooks_goes_on_after_a_failure(folder, tmp_path, capsys):
         assert """<img alt='a "&lt;dot&gt;"'""" in page
     assert (build / "mathjax" / "MathJax.js").exists()
     assert (build / "mathjax" / "config" / "TeX-AMS-MML_HTMLorMML-full.js").exists()
+    assert 'webFont: "STIX-Web"' in page  # MathJax would ask for fonts that are not in the bundle
+    assert list((build / "mathjax" / "fonts" / "HTML-CSS" / "STIX-Web").glob("**/*.woff"))
     (folder / "02_bad.ipynb").unlink()
     assert run_notebooks.main(["--notebooks", str(folder), "--build", str(build)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("prose", "sentence"),
+    [
+        ("# T\n\nIt adds. Then more.", "It adds."),
+        ("# T\nIt adds\ntwo `x`. More.", "It adds two x."),
+        ("# T\n\n[next](02.ipynb)\n\n**What you'll do.** You *add* [it](x). More.", "You add it."),
+        ("# T\n\n[a](b) · [c](d)\n\n* a list\n\n| a table |\n\nWell, no stop", "Well, no stop"),
+        ("# T", ""),
+    ],
+)
+def test_the_sentence_of_the_index(prose, sentence):
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(prose)])
+    assert course.title_and_sentence(nb) == ("T", sentence)
 
 
 @pytest.mark.parametrize(

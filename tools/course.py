@@ -62,12 +62,16 @@ def title_and_sentence(nb) -> tuple[str, str]:
         block = block.strip()
         if not title and (found := re.match(r"# +(.+)", block)):
             title, block = found[1], block[found.end() :].strip()
-        # Not a list, a table, a quotation, a picture, nor the bar of links.
-        if title and block and not re.match(r"[#*\-|>!<$]|\d+\.", block) and " · " not in block:
-            text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", block.replace("\n", " "))
-            text = re.sub(r"[*_`]{1,2}(\S[^*_`]*)[*_`]{1,2}", r"\1", text)
-            sentence = re.match(r".+?[.!?](?=\s|$)|.+", text)[0]
-            break
+        if not title or re.match(r"[#|>!<$]|[*+-] |\d+\.", block):
+            continue  # a heading, table, quotation, picture, formula or list
+        text = re.sub(r"\[[^]]*\]\([^)]*\)", "", block)
+        if not re.search(r"\w{3}", text) or " · " in block:
+            continue  # the bar of links
+        text = re.sub(r"^\*\*[^*]+\*\*:?\s+", "", block.replace("\n", " "))  # **You'll do.**
+        text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
+        text = re.sub(r"[*_`]{1,2}(\S[^*_`]*)[*_`]{1,2}", r"\1", text)
+        sentence = re.match(r".+?[.!?](?=\s|$)|.+", text)[0]
+        break
     return re.sub(r"[*_`]", "", title), sentence
 
 

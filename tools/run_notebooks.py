@@ -21,10 +21,20 @@ from nbconvert import HTMLExporter
 
 import course
 
-# nbconvert's page without what it would fetch (require.js, Mermaid), with the alt texts it forgets.
+# nbconvert's page without what it would fetch (require.js, Mermaid), with the alt texts it forgets,
+# and with the one font that the bundled MathJax carries.
 TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}
+<script type="text/x-mathjax-config">
+MathJax.Hub.Config({
+  "HTML-CSS": {availableFonts: [], preferredFont: null, imageFont: null, webFont: "STIX-Web"},
+  showMathMenu: false
+});
+</script>
+{{ super() }}
+{%- endblock -%}
 {%- block data_png scoped -%}
 {%- set alt = output | get_metadata('alt', 'image/png') or '' -%}
 {%- set alt = alt | escape_html_keep_quotes | replace('"', '&quot;') -%}
@@ -131,7 +141,8 @@ def main(arguments: list[str]) -> int:
         failures, total = failures + bool(error), total + run.seconds
         memory = f", {run.memory} MB" if run.memory else ""
         print(f"{run.seconds:.0f} s{memory}, {f'FAILED in {error}' if error else 'ok'}", flush=True)
-    summary = f"{len(paths)} notebooks, {failures} failed, {timedelta(seconds=round(total))}"
+    count = f"{len(paths)} notebook{'s' * (len(paths) > 1)}"
+    summary = f"{count}, {failures} failed, {timedelta(seconds=round(total))}"
     index = build / "index.html"
     index.write_text(INDEX.format(rows="\n".join(rows), summary=summary), encoding="utf-8")
     print(f"{summary}; open {index}")
