@@ -5,6 +5,7 @@ import http.server
 import io
 import os
 import pickle
+import socket
 import tarfile
 import threading
 import time
@@ -168,8 +169,8 @@ def test_embedded_photographs_share_no_pixel_between_splits(monkeypatch):
         quarters.append({block.tobytes() for block in blocks})
     assert not quarters[0] & quarters[1] and not quarters[0] & quarters[2]
     assert not quarters[1] & quarters[2]
-    # The label is the photograph: the first is the darker one of the two on the whole.
-    assert len(np.unique(photos.train.images[photos.train.labels == 0], axis=0)) > 600
+    reds = [photos.train.images[photos.train.labels == i][..., 0].mean() for i in (0, 1)]
+    assert abs(reds[0] - reds[1]) > 20  # the label is the photograph: one is redder
 
 
 def test_data_sets_cannot_be_changed():
@@ -427,7 +428,7 @@ def test_stalled_and_cut_downloads_end_soon_and_leave_nothing(cifar, folder, ser
     start = time.monotonic()
     with pytest.raises(data.DatasetUnavailable, match="Three ways out") as caught:
         data.load_cifar10()
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 10 and socket.getdefaulttimeout() is None
     assert ("timed out" if mode == "stall" else "incomplete") in str(caught.value)
     assert holds_only(folder)
     server.modes["/good"] = "whole"
