@@ -135,7 +135,7 @@ def fit(
     _need(verbose in ("auto", 0, 1), f"{verbose=}: not 'auto', 0 or 1")
     batches = dict(protocol=protocol, batch_size=batch_size, seed=seed)
     rate = dict(warmup=warmup, schedule=schedule, clipnorm=clipnorm, ema_momentum=ema_momentum)
-    first = next(iter(data.pipeline(images[:batch_size], **batches)))
+    first = data.prepare(images[:batch_size], protocol, seed=seed)
     for batch in (first,) if validation is None else (first, validation):
         getattr(model, "check_images", id)(batch)
     settings = dict(

@@ -92,16 +92,14 @@ def saved(folder):
 
 
 class Interrupt(keras.callbacks.Callback):
-    """Stop as Ctrl-C does, or as SIGKILL does, after so many steps."""
+    """Stop as Ctrl-C does, after so many steps."""
 
-    def __init__(self, step, kill=False):
+    def __init__(self, step):
         super().__init__()
-        self.step, self.kill = step, kill
+        self.step = step
 
     def on_train_batch_end(self, batch, logs=None):
         if int(self.model.optimizer.iterations) == self.step:
-            if self.kill:
-                os.kill(os.getpid(), signal.SIGKILL)
             raise KeyboardInterrupt
 
 
@@ -191,8 +189,6 @@ def test_fit_learns_and_measures(capfd):
 def test_fit_prints_what_is_asked(capsys):
     run(epochs=15, verbose=1, validation=None)
     assert len(capsys.readouterr().out.splitlines()) == 15
-    run(epochs=1, verbose=0, validation=None)
-    assert capsys.readouterr().out == ""
 
 
 def test_seconds_leave_validation_and_checkpoints_out(tmp_path):
@@ -207,8 +203,9 @@ def test_seconds_leave_validation_and_checkpoints_out(tmp_path):
     assert history["seconds"][1] < 1.9
 
 
-def test_validation_every_other_epoch():
-    _, history = run(validation_freq=2)
+def test_validation_every_other_epoch_in_silence(capsys):
+    _, history = run(validation_freq=2, verbose=0)
+    assert capsys.readouterr().out == ""
     assert np.isnan(history["val_loss"]).tolist() == [True, False, True, False]
 
 
@@ -223,9 +220,7 @@ def averaged():
 
 
 def test_seed_shapes_the_result(plain):
-    first = weights(plain[0])
-    assert same(first, weights(run()[0]))
-    assert not same(first, weights(run(seed=8)[0]))
+    assert not same(weights(plain[0]), weights(run(seed=8, validation=None)[0]))
 
 
 def test_groups_of_steps_change_nothing(plain):
@@ -322,11 +317,11 @@ def test_a_finished_run_is_only_loaded(tmp_path, capsys):
 
 def test_a_damaged_checkpoint_is_not_used(tmp_path, plain, capsys):
     run(run_dir=tmp_path, validation=None)
-    for damage in ("cut", "empty", "flipped"):
+    for damage in ("cut", "flipped"):
         newest = max(tmp_path.glob("epoch-*.npz"))
         content = bytearray(newest.read_bytes())
         content[len(content) // 2] ^= damage == "flipped"
-        newest.write_bytes({"cut": content[:-100], "empty": b""}.get(damage, content))
+        newest.write_bytes(content[:-100] if damage == "cut" else content)
         resumed, history = run(run_dir=tmp_path, validation=None, verbose=1)
         out = capsys.readouterr().out
         assert "epoch-00004" in out and "damaged" in out and "resumed after epoch 3/4" in out
@@ -391,8 +386,8 @@ def test_a_folder_in_use_is_refused(tmp_path):
 # -----------------------------------------------------------------------SIGKILL, in own processes
 
 
-def child(folder, kill_step, kill_epoch):
-    """Train in `folder`; die at a step, or while the checkpoint of an epoch is being written."""
+def child(folder, kill_epoch):
+    """Train in `folder`; die while the checkpoint of an epoch is written, before its renaming."""
     tf.config.experimental.enable_op_determinism()
     replace = os.replace
 
@@ -401,36 +396,28 @@ def child(folder, kill_step, kill_epoch):
             os.kill(os.getpid(), signal.SIGKILL)
         replace(source, target)
 
-    training.os.replace = deadly
-    callbacks = [Interrupt(int(kill_step), kill=True)]
-    settings = dict(run_dir=folder, ema_momentum=0.9, verbose=1)
-    resumed, rest = run(callbacks=callbacks, **settings)
-    os.replace = replace
-    whole, history = run(**settings | {"run_dir": None})
+    os.replace = deadly
+    resumed, rest = run(run_dir=folder, ema_momentum=0.9, verbose=1)
+    whole, history = run(ema_momentum=0.9)
     assert same(weights(resumed), weights(whole)), "the weights differ"
-    assert same(
-        [v.numpy() for v in resumed.optimizer.variables],
-        [v.numpy() for v in whole.optimizer.variables],
-    ), "the optimizers differ"
+    one, other = (([v.numpy() for v in m.optimizer.variables]) for m in (resumed, whole))
+    assert same(one, other), "the optimizers differ"
     assert rest["val_loss"].tolist() == history["val_loss"].tolist(), "the histories differ"
     print("identical")
 
 
-def test_a_killed_run_loses_at_most_an_epoch_and_ends_identical(tmp_path):
-    def start(kill_step, kill_epoch):
+def test_a_killed_run_loses_the_epoch_under_way_and_ends_identical(tmp_path):
+    def start(kill_epoch):
         return subprocess.run(
             [sys.executable, "-c", "import sys, test_training as t; t.child(*sys.argv[1:])",
-             str(tmp_path), str(kill_step), str(kill_epoch)],
+             str(tmp_path), str(kill_epoch)],
             env=os.environ | {"PYTHONPATH": f"{Path(__file__).parents[1]}:{Path(__file__).parent}"},
             capture_output=True, text=True, timeout=300,
         )  # fmt: skip
 
-    assert start(kill_step=5, kill_epoch=0).returncode == -signal.SIGKILL
-    assert saved(tmp_path) == ["epoch-00001"]
-    second = start(kill_step=0, kill_epoch=3)
-    assert second.returncode == -signal.SIGKILL
+    assert start(kill_epoch=3).returncode == -signal.SIGKILL
     assert saved(tmp_path) == ["epoch-00001", "epoch-00002"]
     assert (tmp_path / "unfinished.tmp").exists()
-    third = start(kill_step=0, kill_epoch=0)
-    assert third.returncode == 0, third.stderr
-    assert "resumed after epoch 2/4" in third.stdout and "identical" in third.stdout
+    second = start(kill_epoch=0)
+    assert second.returncode == 0, second.stderr
+    assert "resumed after epoch 2/4" in second.stdout and "identical" in second.stdout
