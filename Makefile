@@ -46,7 +46,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check helpers tests tools notebooks
 
 verify-results: $(STAMP)
-	$(BIN)/python tools/verify_results.py $(KEY)
+	$(BIN)/python tools/verify_results.py "$(KEY)"
 
 venv: $(STAMP)
 

@@ -226,6 +226,21 @@ entry = {{"value": {}, "command": os.environ["VAE_COMMAND"]}}
 _ = path.write_text(json.dumps({{"01/a/b/c/{}": entry}}))"""
 
 
+def test_execute_leaves_the_numbers_of_the_lesson_beside_its_solutions(house, folder):
+    lesson, answers = folder / "01_toy.ipynb", folder / "solutions" / "01_solutions.ipynb"
+    answers.parent.mkdir()
+    nb = fake_notebook.lesson(fake_notebook.code(RECORD.format(1, "d")))
+    nbformat.write(nb, lesson)
+    nb.cells[-1].source = "### BEGIN SOLUTION\n1\n### END SOLUTION"
+    nbformat.write(nb, answers)
+    for path in (lesson, answers):
+        assert execute.execute(path, recording=False) == []
+    assert (house / "build" / "results" / "full" / "01.json").exists()
+    for path in (lesson, answers):
+        assert execute.execute(path, recording=True) == []
+    assert len(execute.evaluation.read_results(house / "data" / "results.json")) == 1
+
+
 def test_execute_stores_outputs_and_numbers(house, folder):
     path, published = folder / "01_toy.ipynb", house / "data" / "results.json"
     for name in ("d", "e"):  # the second run no longer records d

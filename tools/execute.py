@@ -9,7 +9,6 @@ usage: execute.py [NUMBER]
 
 import hashlib
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -52,12 +51,11 @@ def clean(nb) -> list[str]:
     return said
 
 
-def publish(build: Path, command: str) -> None:
+def publish(numbers: Path, command: str) -> None:
     """Move the numbers of a run to data/results.json, in place of those this command left there."""
-    for path in build.glob("results/full/*.json"):
-        entries = evaluation.read_results(path)
-        published = evaluation.ROOT / "data" / "results.json"
-        evaluation.merge_results(published, entries, lambda _, old: old["command"] == command)
+    published = evaluation.ROOT / "data" / "results.json"
+    entries = evaluation.read_results(numbers)
+    evaluation.merge_results(published, entries, lambda _, old: old["command"] == command)
 
 
 def execute(path: Path, recording: bool) -> list[str]:
@@ -66,20 +64,22 @@ def execute(path: Path, recording: bool) -> list[str]:
     for line in clean(nb):
         print(f"  {line}")
     command = f"make execute NB={path.name[:2]}"
-    build = Path(os.environ.get("VAE_BUILD") or course.ROOT / "build")
-    shutil.rmtree(build / "results" / "full", ignore_errors=True)
+    build = Path(os.environ.get("VAE_BUILD") or course.ROOT / "build").resolve()
+    solutions = path.parent.name == "solutions"  # they repeat what the lesson recorded
+    numbers = build / "results" / "full" / f"{path.name[:2]}.json"
+    if not solutions:
+        numbers.unlink(missing_ok=True)
     environment = {"VAE_COMMAND": command, "VAE_BUILD": str(build)}
     run = course.run(nb, path.parent, course.ENVIRONMENTS["full"] | environment)
     clean(nb)
     target = path if recording else build / "full" / path.name
     text = nbformat.writes(nb) + "\n"
-    solutions = path.parent.name == "solutions"
     found = hygiene.problems(nb, size=len(text.encode()), solutions=solutions)
     found = [f"failed in {run.error}"] if run.error else found
     if found:
         target = build / "failed" / path.name
-    elif recording and not solutions:  # solutions repeat what the lesson recorded
-        publish(build, command)
+    elif recording and not solutions:
+        publish(numbers, command)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
