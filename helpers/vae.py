@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from helpers.networks import DECODERS, ENCODERS, as_shape
+from helpers.networks import DECODERS, ENCODERS, as_sizes
 
 tfd = tfp.distributions
 
@@ -91,38 +91,18 @@ class Bernoulli(tfd.Bernoulli):
         return x * logits - tf.nn.softplus(logits)
 
 
-class DiscretisedLogistic(tfd.Distribution):
-    """Independent 8-bit pixels, each a logistic density integrated over its grey level."""
-
-    def __init__(self, mean, log_scale):
-        self._mean_image, self._log_scale = mean, log_scale
-        super().__init__(
-            tf.float32, tfd.NOT_REPARAMETERIZED, validate_args=False, allow_nan_stats=True,
-            parameters={"mean": mean, "log_scale": log_scale}, name="DiscretisedLogistic",
-        )
-
-    def _batch_shape_tensor(self):
-        return tf.shape(self._mean_image)[:-3]
-
-    def _batch_shape(self):
-        return self._mean_image.shape[:-3]
-
-    def _event_shape_tensor(self):
-        return tf.shape(self._mean_image)[-3:]
-
-    def _event_shape(self):
-        return self._mean_image.shape[-3:]
+class DiscretisedLogistic(tfd.Logistic):
+    """8-bit pixels, each with a logistic density integrated over its grey level."""
 
     def _log_prob(self, x):
-        per_pixel = discretised_logistic_log_prob(x, self._mean_image, self._log_scale)
-        return tf.reduce_sum(per_pixel, axis=(-3, -2, -1))
+        return discretised_logistic_log_prob(x, self.loc, tf.math.log(self.scale))
 
     def _mean(self):
-        return tf.clip_by_value(self._mean_image, 0.0, 1.0)
+        return tf.clip_by_value(self.loc, 0.0, 1.0)
 
     def _sample_n(self, n, seed=None):
-        logistic = tfd.Logistic(self._mean_image, tf.exp(self._log_scale))
-        return tf.round(tf.clip_by_value(logistic.sample(n, seed=seed), 0.0, 1.0) * 255.0) / 255.0
+        draws = tf.clip_by_value(super()._sample_n(n, seed), 0.0, 1.0)
+        return tf.round(draws * 255.0) / 255.0
 
 
 @keras.saving.register_keras_serializable(package="vae")
@@ -160,8 +140,8 @@ class VAE(keras.Model):
         kl="monte_carlo", beta=1.0, seed=0, name=None,
     ):
         super().__init__(name=name)
-        (self.latent_dim,) = as_shape(latent_dim, "latent_dim")
-        self.image_shape = as_shape(image_shape, "image_shape")
+        (self.latent_dim,) = as_sizes(latent_dim, "latent_dim")
+        self.image_shape = as_sizes(image_shape, "image_shape")
         if len(self.image_shape) != 3:
             raise ValueError(f"image_shape={image_shape!r}: give (height, width, channels)")
         _check_choice("likelihood", likelihood, LIKELIHOODS)
@@ -169,17 +149,18 @@ class VAE(keras.Model):
         if not 0.0 <= beta < float("inf"):
             raise ValueError(f"beta={beta!r}: give a finite number >= 0")
         self.likelihood_name, self.kl, self.beta, self.seed = likelihood, kl, float(beta), int(seed)
+        hidden_dim = list(as_sizes(hidden_dim, "hidden_dim"))
         self._config = {
             "latent_dim": self.latent_dim, "image_shape": list(self.image_shape),
             "encoder": encoder, "decoder": decoder, "likelihood": likelihood,
             "hidden_dim": hidden_dim, "activation": activation, "kl": kl, "beta": self.beta,
             "seed": self.seed, "name": self.name,
         }  # fmt: skip
-        mirrored = hidden_dim if isinstance(hidden_dim, int) else tuple(hidden_dim)[::-1]
         self.encoder = _network("encoder", encoder, ENCODERS, hidden_dim, latent_dim, activation)
         self.decoder = _network(
-            "decoder", decoder, DECODERS, mirrored, self.image_shape, activation
+            "decoder", decoder, DECODERS, hidden_dim[::-1], self.image_shape, activation
         )
+        self.dropout = False
         # Built at once: a subclassed model that was never built saves a file without weights.
         inputs = ((self.encoder, self.image_shape), (self.decoder, (self.latent_dim,)))
         for network, shape in inputs:
@@ -199,7 +180,7 @@ class VAE(keras.Model):
 
     def encode(self, x):
         """Return ``(z_mean, z_log_var, context)``, the first two of shape (batch, latent)."""
-        return self.encoder(x)
+        return self.encoder(x, training=self.dropout)
 
     def decode(self, z):
         """Return the decoder's triple for z of shape (batch, latent)."""
@@ -220,11 +201,10 @@ class VAE(keras.Model):
         shape = tf.concat([tf.shape(z)[:-1], self.image_shape], axis=0)
         mean_or_logits = tf.reshape(mean_or_logits, shape)
         log_var = None if log_var is None else tf.reshape(log_var, shape)
-        if self.likelihood_name == "gaussian":
-            return tfd.Independent(tfd.Normal(mean_or_logits, tf.exp(0.5 * log_var)), 3)
-        if self.likelihood_name == "discretised_logistic":
-            return DiscretisedLogistic(mean_or_logits, 0.5 * log_var)
-        return tfd.Independent(Bernoulli(logits=mean_or_logits, dtype=tf.float32), 3)
+        if log_var is None:
+            return tfd.Independent(Bernoulli(logits=mean_or_logits, dtype=tf.float32), 3)
+        pixel = tfd.Normal if self.likelihood_name == "gaussian" else DiscretisedLogistic
+        return tfd.Independent(pixel(mean_or_logits, tf.exp(0.5 * log_var)), 3)
 
     # --- the bound -----------------------------------------------------------------------------
 
@@ -255,11 +235,13 @@ class VAE(keras.Model):
         # Noise is a function of (seed, step, replica): a resumed training draws what it would have.
         step = tf.cast(self.optimizer.iterations, tf.int32)
         noise = tf.stack([self.seed + replica.replica_id_in_sync_group * 1_000_003, step])
+        self.dropout = True  # read when the step is traced: only training drops units
         with tf.GradientTape() as tape:
             log_px_z, kl = self.elbo_terms(x, seed=noise)
             loss = tf.reduce_mean(self.beta * kl - log_px_z)
             # Keras sums gradients over the replicas and scales only losses of its own.
             scaled = self.optimizer.scale_loss(loss / replica.num_replicas_in_sync)
+        self.dropout = False
         gradients = tape.gradient(scaled, self.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return self._track(log_px_z, kl)

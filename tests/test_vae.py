@@ -100,7 +100,7 @@ def test_discretised_logistic_sums_to_one(mean, log_scale):
 
 def test_discretised_logistic_distribution_draws_from_its_own_probabilities():
     mean, log_scale = tf.fill((1, 1, 1), 0.02), tf.fill((1, 1, 1), -4.0)
-    p = vae_module.DiscretisedLogistic(mean, log_scale)
+    p = tfd.Independent(vae_module.DiscretisedLogistic(mean, tf.exp(log_scale)), 3)
     draws = np.rint(p.sample(20_000, seed=(0, 1)).numpy().ravel() * 255).astype(int)
     levels = np.arange(256, dtype="f4").reshape(-1, 1, 1, 1) / 255
     expected = np.exp(p.log_prob(levels).numpy())
