@@ -369,10 +369,15 @@ def _parts(folder):
 
 def test_budget_of_seconds_counts_all_runs(tmp_path, capsys):
     rest = dict(epochs=40, validation=None)
-    _, history = run(run_dir=tmp_path, seconds=1e-6, verbose="auto", **rest)
+
+    class Slow(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            time.sleep(1.0)
+
+    _, history = run(run_dir=tmp_path, seconds=1, verbose="auto", callbacks=[Slow()], **rest)
     assert len(history.epochs) == 1
     assert capsys.readouterr().out.startswith("epoch 1/40")
-    _, history = run(run_dir=tmp_path, seconds=1e-6, **rest)
+    _, history = run(run_dir=tmp_path, seconds=1, **rest)
     assert len(history.epochs) == 1  # used up already
     _, history = run(run_dir=tmp_path, seconds=history.seconds + 1e-6, **rest)
     assert len(history.epochs) == 2
