@@ -417,7 +417,7 @@ def test_a_killed_run_loses_the_epoch_under_way_and_ends_identical(tmp_path):
             [sys.executable, "-c", "import sys, test_training as t; t.child(*sys.argv[1:])",
              str(tmp_path), str(kill_epoch)],
             env=os.environ | {"PYTHONPATH": f"{Path(__file__).parents[1]}:{Path(__file__).parent}"},
-            capture_output=True, text=True, timeout=300,
+            capture_output=True, text=True, timeout=900,
         )  # fmt: skip
 
     assert start(kill_epoch=3).returncode == -signal.SIGKILL
