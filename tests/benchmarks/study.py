@@ -36,9 +36,9 @@ def train_and_score(results, dataset, build, *, name, protocol, seed, num_sample
     )  # fmt: skip
     CHECKPOINTS.mkdir(exist_ok=True)
     path = CHECKPOINTS / f"{name}.keras"
-    vae.optimizer = None  # a committed model carries no optimizer state
-    vae.compiled = False
-    vae.save(path)
+    fresh = type(vae).from_config(vae.get_config())  # a committed model carries no optimizer
+    fresh.set_weights(vae.get_weights())
+    fresh.save(path)
     test = np.asarray(data.prepare(dataset.test.images, protocol, seed=data.TEST_SEED))
     score = evaluation.log_likelihood(vae, test, num_samples, seed=SCORE_SEED, progress=True)
     few = evaluation.log_likelihood(vae, test[:200], 200, seed=SCORE_SEED)
