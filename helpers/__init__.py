@@ -26,4 +26,6 @@ def _stderr_closed():
 
 
 with _stderr_closed():
-    import tensorflow  # noqa: F401
+    import tensorflow
+
+tensorflow.get_logger().setLevel("ERROR")  # it counts the models of a notebook as retracing
