@@ -225,7 +225,7 @@ for (const box of document.querySelectorAll(".NAME:not([data-ready])")) {
     const x = at(i), y = at(j); let best = Infinity, name = "";
     pen.clearRect(0, 0, side, side);
     for (const [a, b, k] of s.points) {
-      pen.fillStyle = s.colours[k % 10]; pen.fillRect(to(a) - 1.5, side - to(b) - 1.5, 3, 3);
+      pen.fillStyle = s.colours[k % 10]; pen.fillText(s.names[k][0], to(a) - 3, side - to(b) + 3);
       const d = (a - x) ** 2 + (b - y) ** 2; if (d < best) { best = d; name = s.names[k]; } }
     pen.strokeStyle = "#000"; pen.lineWidth = 2;
     pen.strokeRect(to(x) - 5, side - to(y) - 5, 10, 10);

@@ -235,13 +235,15 @@ class VAE(keras.Model):
         # Noise is a function of (seed, step, replica): a resumed training draws what it would have.
         step = tf.cast(self.optimizer.iterations, tf.int32)
         noise = tf.stack([self.seed + replica.replica_id_in_sync_group * 1_000_003, step])
-        self.dropout = True  # read when the step is traced: only training drops units
         with tf.GradientTape() as tape:
-            log_px_z, kl = self.elbo_terms(x, seed=noise)
+            self.dropout = True  # read when the step is traced: only training drops units
+            try:
+                log_px_z, kl = self.elbo_terms(x, seed=noise)
+            finally:
+                self.dropout = False
             loss = tf.reduce_mean(self.beta * kl - log_px_z)
             # Keras sums gradients over the replicas and scales only losses of its own.
             scaled = self.optimizer.scale_loss(loss / replica.num_replicas_in_sync)
-        self.dropout = False
         gradients = tape.gradient(scaled, self.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return self._track(log_px_z, kl)
