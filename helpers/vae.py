@@ -160,7 +160,6 @@ class VAE(keras.Model):
         self.decoder = _network(
             "decoder", decoder, DECODERS, hidden_dim[::-1], self.image_shape, activation
         )
-        self.dropout = False
         # Built at once: a subclassed model that was never built saves a file without weights.
         inputs = ((self.encoder, self.image_shape), (self.decoder, (self.latent_dim,)))
         for network, shape in inputs:
@@ -180,7 +179,7 @@ class VAE(keras.Model):
 
     def encode(self, x):
         """Return ``(z_mean, z_log_var, context)``, the first two of shape (batch, latent)."""
-        return self.encoder(x, training=self.dropout)
+        return self.encoder(x)
 
     def decode(self, z):
         """Return the decoder's triple for z of shape (batch, latent)."""
@@ -236,11 +235,7 @@ class VAE(keras.Model):
         step = tf.cast(self.optimizer.iterations, tf.int32)
         noise = tf.stack([self.seed + replica.replica_id_in_sync_group * 1_000_003, step])
         with tf.GradientTape() as tape:
-            self.dropout = True  # read when the step is traced: only training drops units
-            try:
-                log_px_z, kl = self.elbo_terms(x, seed=noise)
-            finally:
-                self.dropout = False
+            log_px_z, kl = self.elbo_terms(x, seed=noise)
             loss = tf.reduce_mean(self.beta * kl - log_px_z)
             # Keras sums gradients over the replicas and scales only losses of its own.
             scaled = self.optimizer.scale_loss(loss / replica.num_replicas_in_sync)
