@@ -17,6 +17,119 @@ class Exercise(NamedTuple):
     wrong: list[Answer]
 
 
+def _pipeline(tf, order):
+    """A pipeline of batches of 10: c = cache, t = toss, in the order given."""
+
+    def build(grey):
+        dataset = tf.data.Dataset.from_tensor_slices(grey).batch(10)
+        generator = tf.random.Generator.from_seed(1)
+        for link in order:
+            if link == "c":
+                dataset = dataset.cache()
+            else:
+                toss = lambda x: tf.cast(generator.uniform(tf.shape(x)) < x, tf.float32)  # noqa: E731
+                dataset = dataset.map(toss)
+        return dataset
+
+    return build
+
+
+def _mixture(tf, kind=""):
+    def log_prob(b, weights, means):
+        p = tf.reshape(means, (len(means), -1))
+        b = tf.reshape(b, (len(b), -1))
+        log_pb_y = b @ tf.transpose(tf.math.log(p)) + (1 - b) @ tf.transpose(tf.math.log(1 - p))
+        if kind == "averaged logs":
+            return tf.reduce_sum(weights * log_pb_y, axis=1)
+        log_weights = 0.0 if kind == "no weights" else tf.math.log(weights)
+        joint = log_pb_y + log_weights  # (n, classes)
+        return joint if kind == "no sum" else tf.reduce_logsumexp(joint, axis=1)
+
+    return log_prob
+
+
+def _log_prob(tf, average=False, stable=True):
+    reduce = tf.reduce_mean if average else tf.reduce_sum
+
+    def log_prob(x, logits):
+        y = tf.sigmoid(logits)
+        naive = x * tf.math.log(y) + (1 - x) * tf.math.log(1 - y)
+        per_pixel = x * logits - tf.nn.softplus(logits) if stable else naive
+        return reduce(per_pixel, axis=(1, 2, 3))
+
+    return log_prob
+
+
+def _kl_between(tf, average=False, whole=True):
+    reduce = tf.reduce_mean if average else tf.reduce_sum
+
+    def kl(mean, log_var, prior_mean, prior_log_var):
+        ratio = tf.exp(log_var) + (mean - prior_mean) ** 2
+        ratio = ratio / tf.exp(prior_log_var) if whole else ratio
+        return 0.5 * reduce(prior_log_var - log_var + ratio - 1.0, axis=-1)
+
+    return kl
+
+
+def _slerp(np):
+    def slerp(a, b, t):
+        omega = np.arccos(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
+        return (np.sin((1 - t) * omega) * a + np.sin(t * omega) * b) / np.sin(omega)
+
+    return slerp
+
+
 EXERCISES: dict[str, dict[str, Exercise]] = {
-    # "01": {"check_entropy": Exercise(right=(0.5,), wrong=[(1.0,), (-0.5,)])},
+    "01": {
+        "check_protocol": Exercise(("b",), [("a",), ("c",), ("d",)]),
+        "check_pipeline": Exercise(
+            lambda names: (_pipeline(names["tf"], "ct"),),
+            [
+                lambda names: (_pipeline(names["tf"], "tc"),),  # the toss is frozen
+                lambda names: (_pipeline(names["tf"], "c"),),  # no toss: still grey
+                lambda names: (lambda grey: _pipeline(names["tf"], "ct")(grey).skip(1),),
+            ],
+        ),
+        "check_mixture": Exercise(
+            lambda names: (_mixture(names["tf"]),),
+            [
+                lambda names: (_mixture(names["tf"], "averaged logs"),),
+                lambda names: (_mixture(names["tf"], "no weights"),),
+                lambda names: (_mixture(names["tf"], "no sum"),),
+            ],
+        ),
+    },
+    "02": {
+        "check_smallest_loss": Exercise(("b",), [("a",), ("c",)]),
+        "check_who_is_better": Exercise(("c",), [("a",), ("b",)]),
+        "check_log_prob": Exercise(
+            lambda names: (_log_prob(names["tf"]),),
+            [
+                lambda names: (_log_prob(names["tf"], average=True),),  # nats per pixel
+                lambda names: (_log_prob(names["tf"], stable=False),),  # log of a rounded sigmoid
+            ],
+        ),
+        "check_draw": Exercise(
+            lambda names: (lambda m, log_var, eps: m + names["np"].exp(log_var / 2) * eps,),
+            [
+                lambda names: (lambda m, log_var, eps: m + names["np"].exp(log_var) * eps,),
+                (lambda m, log_var, eps: m + log_var * eps,),
+            ],
+        ),
+        "check_kl_between": Exercise(
+            lambda names: (_kl_between(names["tf"]),),
+            [
+                lambda names: (lambda m, v, pm, pv: _kl_between(names["tf"])(pm, pv, m, v),),
+                lambda names: (_kl_between(names["tf"], average=True),),
+                lambda names: (_kl_between(names["tf"], whole=False),),  # forgets to divide by s^2
+            ],
+        ),
+        "check_slerp": Exercise(
+            lambda names: (_slerp(names["np"]),),
+            [
+                (lambda a, b, t: (1 - t) * a + t * b,),  # the straight line
+                lambda names: (lambda a, b, t: _slerp(names["np"])(b, a, t),),
+            ],
+        ),
+    },
 }

@@ -16,5 +16,6 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS: dict[str, Mutation] = {
-    # "02": Mutation("helpers.vae:VAE.elbo", "log_px_z - kl", "log_px_z + kl"),
+    "01": Mutation("helpers.data:binarise", "255.0 * u <", "255.0 * u >"),
+    "02": Mutation("helpers.vae:VAE.elbo", "log_px_z - kl", "log_px_z + kl"),
 }
