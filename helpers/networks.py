@@ -4,11 +4,15 @@ Every network returns the same triple ``(mean_or_logits, log_var, context)``; wh
 not have is ``None``. No network returns a distribution: `helpers.vae.VAE` wraps the parameters.
 """
 
+import itertools
+
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import layers
 
 LOG_VAR_BOUND = 10.0  # standard deviations stay within [exp(-5), exp(5)]
+register = keras.saving.register_keras_serializable(package="vae")
 
 
 def bounded_log_var(raw):
@@ -132,5 +136,183 @@ class BernoulliMLP(keras.Model):
         }
 
 
-ENCODERS = {"gaussian_mlp": GaussianMLP}
-DECODERS = {"bernoulli_mlp": BernoulliMLP, "gaussian_mlp": GaussianMLP}
+class ConvNet(keras.Model):
+    """Layers one after the other, as `make_layers` of a subclass lists them, the outputs last.
+
+    Takes images or z and returns the triple. Built in notebook 03.
+
+    Parameters
+    ----------
+    filters : int or sequence of int
+        Filters of the convolutions, in the order in which data meets them.
+    output_shape : int or tuple
+        The latent size, or (height, width, channels), without the batch axis.
+    context_dim : int
+        Size of the extra output that flows take (0: none).
+    activation, kernel_size : str, int
+        Of all layers but the last; of all convolutions.
+    """
+
+    values = 2  # for each output: mean and log-variance, or one logit
+
+    def __init__(
+        self, filters, output_shape, context_dim=0, activation="relu", kernel_size=3, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.filters = as_sizes(filters, "filters")
+        self.out_shape = as_sizes(output_shape, "output_shape")
+        self.context_dim, self.activation = context_dim, activation
+        (self.kernel_size,) = as_sizes(kernel_size, "kernel_size")
+        *self.body, self.head = self.make_layers()
+        self.context_head = layers.Dense(context_dim, activation) if context_dim else None
+
+    def conv(self, filters, strides=1, padding="same", kind=layers.Conv2D):
+        return kind(filters, self.kernel_size, strides, padding, activation=self.activation)
+
+    def last(self, kind, *args):
+        return kind(self.values * self.out_shape[-1], *args)
+
+    def first_image(self, filters, shrink, border=0):
+        """Return the layers from z to an image of (height / shrink - border, ...) pixels."""
+        shape = [n / shrink - border for n in self.out_shape[:-1]]
+        if len(shape) != 2 or not all(n >= 1 and n == int(n) for n in shape):
+            raise ValueError(f"output_shape={self.out_shape}: this decoder takes (height, width, "
+                             f"channels), both multiples of {shrink} and > {shrink * border}")
+        shape = (*map(int, shape), filters)
+        return layers.Dense(int(np.prod(shape)), self.activation), layers.Reshape(shape)
+
+    def build(self, input_shape):
+        shape = (None, *input_shape[1:])
+        for layer in self.body:
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+        for head in filter(None, (self.head, self.context_head)):
+            head.build(shape)
+        self.built = True
+
+    def call(self, inputs, training=False):
+        h, log_var = inputs, None
+        for layer in self.body:
+            h = layer(h, training=training)
+        mean = self.head(h)
+        if self.values == 2:
+            mean, log_var = tf.split(mean, 2, axis=-1)
+            log_var = bounded_log_var(log_var)
+        return mean, log_var, None if self.context_head is None else self.context_head(h)
+
+    def get_config(self):
+        return {
+            "filters": list(self.filters), "output_shape": list(self.out_shape),
+            "context_dim": self.context_dim, "activation": self.activation,
+            "kernel_size": self.kernel_size,
+        }  # fmt: skip
+
+
+@register
+class ConvEncoder(ConvNet):
+    """Strided convolutions, then one dense layer: the encoder of TensorFlow's tutorial."""
+
+    def make_layers(self):
+        convs = [self.conv(width, strides=2) for width in self.filters]  # each halves the image
+        return *convs, layers.Flatten(), self.last(layers.Dense)
+
+
+@register
+class ConvDecoder(ConvNet):
+    """The mirror: dense to 32 channels, then transposed convolutions; a logit for each pixel."""
+
+    values = 1
+
+    def make_layers(self):
+        up = layers.Conv2DTranspose
+        first = self.first_image(32, shrink=2 ** len(self.filters))
+        convs = [self.conv(width, strides=2, kind=up) for width in self.filters]  # each doubles it
+        return *first, *convs, self.last(up, self.kernel_size, 1, "same")
+
+
+@register
+class GaussianConvDecoder(ConvDecoder):
+    """The same with mean and log-variance of each pixel."""
+
+    values = 2
+
+
+@register
+class PoolEncoder(ConvNet):
+    """Convolution and max-pooling by turns, dropout of one half, then one dense layer."""
+
+    def make_layers(self):
+        turns = ((self.conv(f, 1, "valid"), layers.MaxPooling2D()) for f in self.filters)
+        end = layers.Flatten(), layers.Dropout(0.5), self.last(layers.Dense)
+        return *itertools.chain(*turns), *end
+
+
+@register
+class UpsampleDecoder(ConvNet):
+    """Dense, then up-sampling and transposed convolution by turns; a logit for each pixel."""
+
+    values = 1
+
+    def make_layers(self):
+        up, border = layers.Conv2DTranspose, self.kernel_size - 1  # which "valid" adds
+        first = self.first_image(self.filters[0], 2 ** len(self.filters), border)
+        turns = ((layers.UpSampling2D(), self.conv(f, 1, "valid", up)) for f in self.filters)
+        return *first, *itertools.chain(*turns), self.last(up, self.kernel_size)
+
+
+@register
+class Residual(layers.Layer):
+    """h + f(h), two convolutions f (He et al. 2016, arXiv 1603.05027)."""
+
+    def __init__(self, filters, kernel_size, activation, **kwargs):
+        super().__init__(**kwargs)
+        self.activation, self.kernel_size = layers.Activation(activation), kernel_size
+        self.inner = layers.Conv2D(filters, kernel_size, padding="same")
+
+    def build(self, input_shape):
+        self.outer = layers.Conv2D(input_shape[-1], self.kernel_size, padding="same")
+        self.inner.build(input_shape)
+        self.outer.build((*input_shape[:-1], self.inner.filters))
+
+    def call(self, h):
+        return h + self.outer(self.activation(self.inner(self.activation(h))))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@register
+class ResidualEncoder(ConvNet):
+    """Patches of 4 x 4 pixels, residual blocks, dense: filters (64, 64, 512) are one of each."""
+
+    def make_layers(self):
+        patches, *blocks, dense = self.filters
+        patches = layers.Conv2D(patches, 4 * self.kernel_size, 4, "same")
+        blocks = [Residual(f, self.kernel_size, self.activation) for f in blocks]
+        last = layers.Activation(self.activation), layers.Flatten()
+        dense = layers.Dense(dense, self.activation)
+        return patches, *blocks, *last, dense, self.last(layers.Dense)
+
+
+@register
+class ResidualDecoder(ConvNet):
+    """The mirror, with filters such as (512, 64, 64); a logit for each pixel."""
+
+    values = 1
+
+    def make_layers(self):
+        dense, *blocks, patches = self.filters
+        first = layers.Dense(dense, self.activation), *self.first_image(patches, 4)
+        blocks = [Residual(f, self.kernel_size, self.activation) for f in blocks]
+        last = self.last(layers.Conv2DTranspose, 4 * self.kernel_size, 4, "same")
+        return *first, *blocks, layers.Activation(self.activation), last
+
+
+ENCODERS = {
+    "gaussian_mlp": GaussianMLP, "conv": ConvEncoder, "pool": PoolEncoder,
+    "residual": ResidualEncoder,
+}  # fmt: skip
+DECODERS = {
+    "bernoulli_mlp": BernoulliMLP, "gaussian_mlp": GaussianMLP, "conv": ConvDecoder,
+    "conv_gaussian": GaussianConvDecoder, "upsample": UpsampleDecoder, "residual": ResidualDecoder,
+}  # fmt: skip

@@ -4,14 +4,19 @@ No meaning hangs on colour alone: classes differ in marker too, curves in line s
 """
 
 import base64
+import hashlib
 import html
+import json
 import math
 
 import imageio.v3 as iio
 import matplotlib.pyplot as plt
 import numpy as np
+import tensorflow_probability as tfp
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
+
+tfd = tfp.distributions
 
 # The colours of Okabe & Ito, which colour-blind readers tell apart, without their pale yellow.
 COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #000000 #8B7500 #7F3C8D #777777".split()
@@ -133,3 +138,108 @@ def show_gif(frames, alt: str, *, duration: int = 100) -> None:
     """Display frames as an animation inside the page, with `alt` as its description."""
     alt, encoded = html.escape(_described(alt)), base64.b64encode(gif(frames, duration=duration))
     display(HTML(f'<img alt="{alt}" src="data:image/gif;base64,{encoded.decode()}">'))
+
+
+def decode_plane(vae, values) -> np.ndarray:
+    """Mean image of p(x|z) at every z = (z1, z2) of a square grid, as one image.
+
+    Parameters
+    ----------
+    vae : helpers.vae.VAE
+        With ``latent_dim=2``.
+    values : array
+        Shape (n,), rising: the grid's z1 from left to right, its z2 from the bottom to the top.
+
+    Returns
+    -------
+    np.ndarray
+        Shape (n * height, n * width, channels), in [0, 1]. Built in notebook 03.
+    """
+    if vae.latent_dim != 2:
+        raise ValueError(f"latent_dim={vae.latent_dim}: a plane needs a model of latent_dim=2")
+    values = np.asarray(values, np.float32)
+    z = np.stack(np.meshgrid(values, values[::-1]), axis=-1)  # (n, n, 2)
+    images = np.asarray(vae.likelihood(z.reshape(-1, 2)).mean())  # one batch of n * n
+    rows = images.reshape(len(values), len(values), *images.shape[1:]).swapaxes(1, 2)
+    return rows.reshape(-1, len(values) * images.shape[2], images.shape[3])
+
+
+def manifold(vae, n: int = 20, title: str | None = None) -> Figure:
+    """Show n x n images decoded at the quantiles of the prior, where it puts equal mass."""
+    if not isinstance(n, int) or n < 2:
+        raise ValueError(f"n={n!r}: give a whole number of images per side, at least 2")
+    values = tfd.Normal(0.0, 1.0).quantile((np.arange(n, dtype=np.float32) + 0.5) / n).numpy()
+    plane, shown = decode_plane(vae, values), np.arange(n)[:: max(1, n // 6)]
+    fig, ax = plt.subplots(figsize=(6.4, 6.4))
+    height, width = plane.shape[0] / n, plane.shape[1] / n
+    ax.imshow(plane.squeeze(), vmin=0, vmax=1)
+    ax.set_xticks((shown + 0.5) * width, [f"{values[i]:.2f}" for i in shown])
+    ax.set_yticks((n - shown - 0.5) * height, [f"{values[i]:.2f}" for i in shown])
+    ax.set(xlabel="$z_1$", ylabel="$z_2$", title=title)
+    ax.grid(False)
+    return fig
+
+
+def latent_explorer(vae, z, labels, class_names, *, n: int = 31, limit: float = 3.0) -> HTML:
+    """Return a page element that shows the decoded image under the pointer; it needs no kernel.
+
+    Pointer, touch or arrow keys move over [-limit, limit] x [-limit, limit]; images are decoded
+    beforehand at n x n points. z (m, 2) with labels (m,) are drawn, and name the nearest class.
+    """
+    z, labels = np.asarray(z, np.float64), np.asarray(labels)
+    if z.shape[1:] != (2,) or labels.shape != z.shape[:1] or not len(z):
+        raise ValueError(f"z has shape {z.shape}, labels {labels.shape}; allowed: (m, 2) and (m,)")
+    if not isinstance(n, int) or n < 2 or not 0 < limit < math.inf:
+        raise ValueError(f"n={n!r}, limit={limit!r}: give n >= 2 and a limit above 0")
+    plane = decode_plane(vae, np.linspace(-limit, limit, n))
+    pixels = np.round(255 * np.clip(plane, 0, 1)).astype(np.uint8).squeeze()
+    sprite = base64.b64encode(iio.imwrite("<bytes>", pixels, extension=".jpeg", quality=60))
+    settings = {
+        "n": n, "limit": limit, "colours": COLOURS, "names": [str(name) for name in class_names],
+        "points": [[round(a, 2), round(b, 2), int(k)] for (a, b), k in zip(z, labels, strict=True)],
+    }  # fmt: skip
+    filled = EXPLORER.replace("SPRITE", sprite.decode())
+    name = f"explorer-{hashlib.sha256(filled.encode()).hexdigest()[:12]}"
+    text = json.dumps(settings, separators=(",", ":")).replace("<", "\\u003c")
+    return HTML(filled.replace("SETTINGS", text).replace("NAME", name))
+
+
+EXPLORER = """<div class="NAME" data-lm-suppress-shortcuts="true" style="display:flex;gap:16px;
+flex-wrap:wrap;background:#fff;color:#111;font:14px sans-serif;padding:8px;width:fit-content">
+<canvas tabindex="0" role="application" width="320" height="320" style="width:320px;height:320px;
+border:1px solid #999;touch-action:none;cursor:crosshair" aria-label="Latent plane: move with the
+pointer, a finger or the arrow keys (after a click); the text beside it tells what is decoded.">
+</canvas><div><div role="img" style="width:168px;height:168px;border:1px solid #999;
+background-image:url(data:image/jpeg;base64,SPRITE)"></div><p aria-live="polite"></p>
+<p style="max-width:168px">Move over the plane, or click it and use the arrow keys.</p></div></div>
+<script>(() => { const s = SETTINGS;
+for (const box of document.querySelectorAll(".NAME:not([data-ready])")) {
+  box.dataset.ready = "1";
+  const canvas = box.querySelector("canvas"), tile = box.querySelector("[role=img]");
+  const text = box.querySelector("[aria-live]"), pen = canvas.getContext("2d"), side = 320;
+  const to = z => (z / s.limit + 1) / 2 * side, step = 2 * s.limit / (s.n - 1);
+  const at = k => Math.round((k * step - s.limit) * 100) / 100;
+  let i = (s.n - 1) >> 1, j = i;  // the place on the grid: to the right, upwards
+  tile.style.backgroundSize = s.n * 168 + "px " + s.n * 168 + "px";
+  function draw() {
+    const x = at(i), y = at(j); let best = Infinity, name = "";
+    pen.clearRect(0, 0, side, side);
+    for (const [a, b, k] of s.points) {
+      pen.fillStyle = s.colours[k % 10]; pen.fillText(s.names[k][0], to(a) - 3, side - to(b) + 3);
+      const d = (a - x) ** 2 + (b - y) ** 2; if (d < best) { best = d; name = s.names[k]; } }
+    pen.strokeStyle = "#000"; pen.lineWidth = 2;
+    pen.strokeRect(to(x) - 5, side - to(y) - 5, 10, 10);
+    tile.style.backgroundPosition = -i * 168 + "px " + -(s.n - 1 - j) * 168 + "px";
+    text.textContent = "z = (" + x.toFixed(2) + ", " + y.toFixed(2) + "), nearest class: " + name;
+    tile.setAttribute("aria-label", "decoded image at " + text.textContent); }
+  function move(di, dj) { const last = s.n - 1;
+    i = Math.min(last, Math.max(0, di)); j = Math.min(last, Math.max(0, dj)); draw(); }
+  function point(e) { const r = canvas.getBoundingClientRect(), last = s.n - 1;
+    move(Math.round((e.clientX - r.left) / r.width * last),
+         Math.round((r.bottom - e.clientY) / r.height * last)); }
+  canvas.addEventListener("pointermove", point);
+  canvas.addEventListener("pointerdown", e => { canvas.focus(); point(e); });
+  const keys = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+  canvas.addEventListener("keydown", e => { const k = keys[e.key];
+    if (k) { move(i + k[0], j + k[1]); e.preventDefault(); e.stopPropagation(); } });
+  draw(); } })();</script>"""

@@ -160,6 +160,7 @@ class VAE(keras.Model):
         self.decoder = _network(
             "decoder", decoder, DECODERS, hidden_dim[::-1], self.image_shape, activation
         )
+        self.dropout = False
         # Built at once: a subclassed model that was never built saves a file without weights.
         inputs = ((self.encoder, self.image_shape), (self.decoder, (self.latent_dim,)))
         for network, shape in inputs:
@@ -179,7 +180,7 @@ class VAE(keras.Model):
 
     def encode(self, x):
         """Return ``(z_mean, z_log_var, context)``, the first two of shape (batch, latent)."""
-        return self.encoder(x)
+        return self.encoder(x, training=self.dropout)
 
     def decode(self, z):
         """Return the decoder's triple for z of shape (batch, latent)."""
@@ -235,7 +236,11 @@ class VAE(keras.Model):
         step = tf.cast(self.optimizer.iterations, tf.int32)
         noise = tf.stack([self.seed + replica.replica_id_in_sync_group * 1_000_003, step])
         with tf.GradientTape() as tape:
-            log_px_z, kl = self.elbo_terms(x, seed=noise)
+            self.dropout = True  # read when the step is traced: only training drops units
+            try:
+                log_px_z, kl = self.elbo_terms(x, seed=noise)
+            finally:
+                self.dropout = False
             loss = tf.reduce_mean(self.beta * kl - log_px_z)
             # Keras sums gradients over the replicas and scales only losses of its own.
             scaled = self.optimizer.scale_loss(loss / replica.num_replicas_in_sync)

@@ -1,0 +1,115 @@
+"""Train and score the convolutional VAEs of notebook 03, on all 10,000 test images.
+
+    VAE_PROFILE=full VAE_RECORD=1 python tests/benchmarks/conv_study.py [NAME ...]
+
+conv_k2     two latents, threshold protocol, at most 5 minutes of training
+conv_k40    forty latents, dynamic protocol, at most 15 minutes
+filters     the tutorial's network with its filters times 1, 2 and 4, for equal seconds
+cifar10     bits/dim of a convolutional VAE and of an MLP on CIFAR-10, for equal seconds
+
+Resumable: the same command goes on after an interruption (`build/runs/`).
+"""
+
+import sys
+
+from study import RUNS, SCORE_SEED, train_and_score
+
+from helpers import data, evaluation, training
+from helpers.vae import VAE
+
+SEED = 42
+HEADLINES = {
+    "conv_k2": (
+        dict(latent_dim=2, hidden_dim=(64, 64, 512)),
+        dict(protocol="threshold", epochs=12, seconds=300, num_samples=100, batch_size=128),
+    ),
+    "conv_k40": (
+        dict(latent_dim=40, hidden_dim=(64, 64, 512)),
+        dict(protocol="dynamic", epochs=45, seconds=900, num_samples=1000, batch_size=128),
+    ),
+}
+EQUAL_SECONDS = 90
+
+
+def headline(name: str) -> None:
+    """Train on train + validation, save the model, score it."""
+    model, fit = HEADLINES[name]
+    dataset = data.load_mnist()
+    train_and_score(
+        evaluation.Results("03", dataset), dataset,
+        lambda: VAE(**model, encoder="residual", decoder="residual", activation="gelu", seed=SEED),
+        name=name, seed=SEED, joined=True, learning_rate=2e-3, ema_momentum=0.999,
+        validation_freq=5, **fit,
+    )  # fmt: skip
+
+
+def equal_seconds(name: str, dataset, model: dict, protocol: str, epochs: int) -> tuple:
+    """Train on the training split for EQUAL_SECONDS; return the model and its history.
+
+    The cosine must end where the seconds end: `epochs` is what fits, found by a first short run.
+    """
+    training.set_seed(SEED)
+    vae = VAE(image_shape=dataset.image_shape, **model, seed=SEED)
+    history = training.fit(
+        vae, dataset.train.images, protocol=protocol, seed=SEED, epochs=epochs, batch_size=128,
+        learning_rate=1e-3, seconds=EQUAL_SECONDS, run_dir=RUNS / name, verbose=1,
+    )  # fmt: skip
+    return vae, history
+
+
+def filters() -> None:
+    """Record the test ELBO of the tutorial's network, wider and wider, after equal seconds."""
+    dataset = data.load_mnist()
+    results = evaluation.Results("03", dataset)
+    test = data.prepare(dataset.test.images, "threshold", seed=data.TEST_SEED)
+    for factor, epochs in ((1, 8), (2, 4), (4, 2)):
+        model = dict(latent_dim=2, encoder="conv", decoder="conv", activation="relu")
+        model |= dict(hidden_dim=(32 * factor, 64 * factor))
+        name = f"conv_filters_x{factor}"
+        vae, history = equal_seconds(name, dataset, model, "threshold", epochs)
+        elbo = evaluation.log_likelihood(vae, test, 10, seed=SCORE_SEED).elbo
+        results.record(
+            f"mnist/threshold/{name}/elbo", elbo, seed=SEED, seconds=round(history.seconds, 1),
+            epochs=len(history.epochs), weights=vae.count_params(), unit="nats",
+        )  # fmt: skip
+        print(f"{name}: test ELBO {elbo:.2f} after {history.seconds:.0f} s")
+
+
+def cifar10() -> None:
+    """Record bits/dim of two networks of about equal training time under one likelihood."""
+    dataset = data.load_cifar10()
+    results = evaluation.Results("03", dataset)
+    test = data.prepare(dataset.test.images, "grey")
+    common = dict(latent_dim=128, likelihood="discretised_logistic", activation="gelu")
+    models = {
+        "mlp": (dict(hidden_dim=(512, 512), decoder="gaussian_mlp"), 10),
+        "conv": (dict(hidden_dim=(32, 64), encoder="conv", decoder="conv_gaussian"), 4),
+    }
+    for kind, (model, epochs) in models.items():
+        name = f"{kind}_cifar10"
+        vae, history = equal_seconds(name, dataset, common | model, "grey", epochs)
+        score = evaluation.log_likelihood(vae, test, 10, seed=SCORE_SEED)
+        bits = evaluation.bits_per_dim(score.elbo, test[0].size, dequantised=False)
+        results.record(
+            f"cifar10/grey/{name}/elbo_bits_per_dim", bits, seed=SEED, unit="bits/dim",
+            seconds=round(history.seconds, 1), epochs=len(history.epochs),
+            weights=vae.count_params(), images=dataset.label,
+        )  # fmt: skip
+        print(f"{dataset.label}, {name}: {bits:.3f} bits/dim after {history.seconds:.0f} s")
+
+
+STUDIES = {"filters": filters, "cifar10": cifar10}
+
+
+def main(names: list[str]) -> int:
+    known = [*HEADLINES, *STUDIES]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        sys.exit(f"error: no study {', '.join(unknown)}; choose from {', '.join(known)}")
+    for name in names or known:
+        STUDIES[name]() if name in STUDIES else headline(name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
