@@ -159,9 +159,8 @@ def _read(path: Path, spec: _Spec) -> tuple[list[np.ndarray], str, bool]:
     except Exception as error:  # zip, zlib, header, system: whatever is wrong, the cure is the same
         raise DatasetInvalid(
             f"{path} cannot be used: {str(error) or repr(error)} (wanted: uint8 x_train, x_test, "
-            f"{spec.sizes} of {spec.shape}, and labels y_train, y_test). Replace it, move it "
-            "away to download the data, or set VAE_DATA=embedded. The file was left as it is."
-        ) from error
+            f"{spec.sizes} of {spec.shape}, and labels y_train, y_test). Replace it, move it away "
+            "to download, or set VAE_DATA=embedded. The file was left as it is.") from error
     digest = _digest(arrays)
     if provenance == f"{CIFAR10_SHA256} {digest}" and spec.name == "CIFAR-10":
         return arrays, "from the official archive", True
@@ -196,8 +195,7 @@ def _obtain(spec: _Spec, path: Path, fetch) -> None:
         raise DatasetUnavailable(
             f"{spec.name}: no file {path}, and no download: {error}\nThree ways out: (1) go online "
             f"and run again; (2) put {spec.file} with the arrays {', '.join(_KEYS)} there, or name "
-            "its folder in VAE_DATA_DIR; (3) set VAE_DATA=embedded for the sample without a file."
-        ) from error
+            "its folder in VAE_DATA_DIR; (3) set VAE_DATA=embedded: no file needed.") from error
 
 
 def _download(urls, sha256: str, folder: str) -> str:
@@ -252,8 +250,8 @@ def _photo_sample() -> ImageDataset:
         images = patches.reshape(-1, 32, 32, 3)
         order = _order(len(images))
         splits.append(Split(images[order], (order >= len(images) // 2).astype(np.uint8)))
-    source = "embedded, not CIFAR-10"
-    return ImageDataset("photo patches", *splits, ("temple", "flower"), source, False)
+    names = ("temple", "flower")
+    return ImageDataset("photo patches", *splits, names, "embedded, not CIFAR-10", False)
 
 
 def rescale(images: np.ndarray) -> np.ndarray:

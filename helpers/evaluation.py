@@ -64,7 +64,7 @@ def merge_results(path: Path, entries: dict, stale=lambda key, entry: False) -> 
 class Results:
     """The numbers of one notebook ("01") or study, by name, with what is needed to repeat them.
 
-    ``VAE_RECORD=1`` writes them to ``data/results.json``, any other run to
+    They go to ``data/results.json`` under ``VAE_RECORD=1``, else to
     ``build/results/<profile>/<notebook>.json`` (``VAE_BUILD`` names another folder than build).
     """
 
@@ -77,9 +77,8 @@ class Results:
     def record(self, key: str, value: float, *, seed: int, seconds: float | None = None, **extra):
         """Record a finite number as "<dataset>/<protocol>/<model>/<metric>"; else ValueError.
 
-        Of the further JSON values, four have a meaning: ``dataset`` (an ImageDataset other than
-        the notebook's), ``timing=True`` (depends on the machine: no range), ``headline=True`` (a
-        row of the README's table), ``unit``.
+        Known extras: ``dataset`` (an ImageDataset other than the notebook's), ``timing=True``
+        (depends on the machine: no range), ``headline=True`` (in the README's table), ``unit``.
         """
         if len(key.split("/")) != 4 or not all(part.strip() for part in key.split("/")):
             raise ValueError(f"key {key!r} is not <dataset>/<protocol>/<model>/<metric>")
@@ -102,7 +101,7 @@ class Results:
         ranges = tomllib.loads((ROOT / "tests" / "expected.toml").read_text(encoding="utf-8"))
         ranges = ranges.get(self.notebook, {}).get(self.run["profile"], {})
         found = {(e["source"], k.split("/", 1)[1]): e["value"] for k, e in self.entries.items()
-                 if not e.get("timing")}  # fmt: skip
+                 if not e.get("timing")}
         sources = {data_source(self.dataset), *(source for source, _ in found)}
         wanted = {(s, key): r for s in sources for key, r in ranges.get(s, {}).items()}
         rows, published = [("metric", "value", "range", "recorded")], read_results(self.published)
@@ -126,14 +125,9 @@ class Results:
 class LogLikelihood:
     """Importance-weighted estimate of log p(x) for a set of images, in nats.
 
-    Attributes
-    ----------
-    values, elbos : np.ndarray
-        Shape (images,): the estimate, and the mean log-weight (the ELBO) of the same draws.
-    num_samples : int
-    seconds : float
-    monte_carlo_error : float
-        Standard error of `mean` that the finite number of samples leaves (delta method).
+    `values` (images,) are the estimates, `elbos` (images,) the mean log-weights of the same draws;
+    `monte_carlo_error` is the standard error of `mean` that the finite number of samples leaves
+    (delta method).
     """
 
     values: np.ndarray
@@ -182,28 +176,14 @@ def log_importance_weights(vae, x, num_samples: int, seed) -> tf.Tensor:
     return log_px_z + vae.prior().log_prob(z) - log_qz_x
 
 
-def log_likelihood(
-    vae, x, num_samples: int, *, seed: int = 0, max_rows: int = 2048, progress: bool = False
-) -> LogLikelihood:
-    """Estimate log p(x) of each image with `num_samples` importance samples.
+def log_likelihood(vae, x, num_samples: int, *, seed: int = 0, max_rows: int = 2048,
+                   progress: bool = False) -> LogLikelihood:
+    """Estimate log p(x) of each image with S = `num_samples` >= 1 importance samples.
 
     ``log 1/S sum_s w_s`` (Burda et al. 2015, eq. 8), a lower bound in expectation that tightens
-    with S. The log-sum-exp is streamed over chunks, so that memory grows neither with S nor with
-    the number of images.
-
-    Parameters
-    ----------
-    vae : helpers.vae.VAE
-    x : array
-        Shape (images, height, width, channels), as the model's likelihood wants them.
-    num_samples : int
-        S, at least 1.
-    seed : int
-        The same seed gives the same draws.
-    max_rows : int
-        Decoder rows held at once.
-    progress : bool
-        Print a line of text for every tenth of the images.
+    with S. `x` has shape (images, height, width, channels); the same `seed` gives the same draws.
+    The log-sum-exp is streamed over chunks of `max_rows` decoder rows, so that memory grows neither
+    with S nor with the images. `progress` prints a line for every tenth of the images.
     """
     for name, value in (("num_samples", num_samples), ("max_rows", max_rows)):
         if not isinstance(value, int | np.integer) or value < 1:
@@ -259,26 +239,15 @@ def kl_per_dimension(z_mean, z_log_var) -> np.ndarray:
 
 
 def active_units(z_mean, threshold: float = 0.01) -> int:
-    """Count the dimensions whose posterior mean varies over the images: Var > 0.01.
-
-    Burda et al. 2015, section 5.3. `z_mean` has shape (images, latent).
-    """
+    """Count the columns of z_mean (images, latent) of Var > threshold (Burda et al. 2015, 5.3)."""
     return int((np.var(np.asarray(z_mean), axis=0) > threshold).sum())
 
 
 def bits_per_dim(log_p, num_dims: int, *, dequantised: bool) -> float:
-    """Turn nats per image into bits per dimension.
+    """Turn nats per image (a number, or an array to average) into bits per dimension.
 
-    ``-log p / (D ln 2)``, plus 8 where log p is a density on pixels dequantised to [0, 1).
-
-    Parameters
-    ----------
-    log_p : float or array
-        Nats per image; an array is averaged.
-    num_dims : int
-        D, numbers per image (3,072 for CIFAR-10).
-    dequantised : bool
-        True for a density on ``(x + u) / 256``, False for a probability of 8-bit pixels.
+    ``-log p / (D ln 2)`` with D = `num_dims` numbers per image (3,072 for CIFAR-10). A density of
+    pixels dequantised to ``(x + u) / 256`` gets 8 added, a probability of 8-bit pixels does not.
     """
     if num_dims < 1:
         raise ValueError(f"num_dims={num_dims!r}: give the numbers per image, at least 1")

@@ -4,8 +4,6 @@ Every network returns the same triple ``(mean_or_logits, log_var, context)``; wh
 not have is ``None``. No network returns a distribution: `helpers.vae.VAE` wraps the parameters.
 """
 
-import itertools
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -139,25 +137,16 @@ class BernoulliMLP(keras.Model):
 class ConvNet(keras.Model):
     """Layers one after the other, as `make_layers` of a subclass lists them, the outputs last.
 
-    Takes images or z and returns the triple. Built in notebook 03.
-
-    Parameters
-    ----------
-    filters : int or sequence of int
-        Filters of the convolutions, in the order in which data meets them.
-    output_shape : int or tuple
-        The latent size, or (height, width, channels), without the batch axis.
-    context_dim : int
-        Size of the extra output that flows take (0: none).
-    activation, kernel_size : str, int
-        Of all layers but the last; of all convolutions.
+    Takes images or z and returns the triple. `filters` are those of the convolutions, in the order
+    in which data meets them; `output_shape` is the latent size, or (height, width, channels);
+    `context_dim` the size of the extra output that flows take (0: none); `activation` that of all
+    layers but the last. Built in notebook 03.
     """
 
     values = 2  # for each output: mean and log-variance, or one logit
 
-    def __init__(
-        self, filters, output_shape, context_dim=0, activation="relu", kernel_size=3, **kwargs
-    ):
+    def __init__(self, filters, output_shape, context_dim=0, activation="relu", kernel_size=3,
+                 **kwargs):
         super().__init__(**kwargs)
         self.filters = as_sizes(filters, "filters")
         self.out_shape = as_sizes(output_shape, "output_shape")
@@ -201,11 +190,9 @@ class ConvNet(keras.Model):
         return mean, log_var, None if self.context_head is None else self.context_head(h)
 
     def get_config(self):
-        return {
-            "filters": list(self.filters), "output_shape": list(self.out_shape),
-            "context_dim": self.context_dim, "activation": self.activation,
-            "kernel_size": self.kernel_size,
-        }  # fmt: skip
+        return {"filters": list(self.filters), "output_shape": list(self.out_shape),
+                "context_dim": self.context_dim, "activation": self.activation,
+                "kernel_size": self.kernel_size}
 
 
 @register
@@ -237,30 +224,6 @@ class GaussianConvDecoder(ConvDecoder):
     values = 2
 
 
-@register
-class PoolEncoder(ConvNet):
-    """Convolution and max-pooling by turns, dropout of one half, then one dense layer."""
-
-    def make_layers(self):
-        turns = ((self.conv(f, 1, "valid"), layers.MaxPooling2D()) for f in self.filters)
-        end = layers.Flatten(), layers.Dropout(0.5), self.last(layers.Dense)
-        return *itertools.chain(*turns), *end
-
-
-@register
-class UpsampleDecoder(ConvNet):
-    """Dense, then up-sampling and transposed convolution by turns; a logit for each pixel."""
-
-    values = 1
-
-    def make_layers(self):
-        up, border = layers.Conv2DTranspose, self.kernel_size - 1  # which "valid" adds
-        first = self.first_image(self.filters[0], 2 ** len(self.filters), border)
-        turns = ((layers.UpSampling2D(), self.conv(f, 1, "valid", up)) for f in self.filters)
-        return *first, *itertools.chain(*turns), self.last(up, self.kernel_size)
-
-
-@register
 class Residual(layers.Layer):
     """h + f(h), two convolutions f (He et al. 2016, arXiv 1603.05027)."""
 
@@ -287,11 +250,10 @@ class ResidualEncoder(ConvNet):
 
     def make_layers(self):
         patches, *blocks, dense = self.filters
-        patches = layers.Conv2D(patches, 4 * self.kernel_size, 4, "same")
+        first = layers.Conv2D(patches, 4 * self.kernel_size, 4, "same")
         blocks = [Residual(f, self.kernel_size, self.activation) for f in blocks]
-        last = layers.Activation(self.activation), layers.Flatten()
-        dense = layers.Dense(dense, self.activation)
-        return patches, *blocks, *last, dense, self.last(layers.Dense)
+        end = layers.Flatten(), layers.Dense(dense, self.activation), self.last(layers.Dense)
+        return first, *blocks, layers.Activation(self.activation), *end
 
 
 @register
@@ -308,11 +270,6 @@ class ResidualDecoder(ConvNet):
         return *first, *blocks, layers.Activation(self.activation), last
 
 
-ENCODERS = {
-    "gaussian_mlp": GaussianMLP, "conv": ConvEncoder, "pool": PoolEncoder,
-    "residual": ResidualEncoder,
-}  # fmt: skip
-DECODERS = {
-    "bernoulli_mlp": BernoulliMLP, "gaussian_mlp": GaussianMLP, "conv": ConvDecoder,
-    "conv_gaussian": GaussianConvDecoder, "upsample": UpsampleDecoder, "residual": ResidualDecoder,
-}  # fmt: skip
+ENCODERS = {"gaussian_mlp": GaussianMLP, "conv": ConvEncoder, "residual": ResidualEncoder}
+DECODERS = {"bernoulli_mlp": BernoulliMLP, "gaussian_mlp": GaussianMLP, "conv": ConvDecoder,
+            "conv_gaussian": GaussianConvDecoder, "residual": ResidualDecoder}

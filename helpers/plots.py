@@ -8,30 +8,24 @@ import hashlib
 import html
 import json
 import math
+from pathlib import Path
 
 import imageio.v3 as iio
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow_probability as tfp
 from IPython.display import HTML, display
-from matplotlib.figure import Figure
-
-tfd = tfp.distributions
 
 # The colours of Okabe & Ito, which colour-blind readers tell apart, without their pale yellow.
 COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #000000 #8B7500 #7F3C8D #777777".split()
 MARKERS = "os^vDPX<>*"
+HERE = Path(__file__).parent
 
 
 def use_style() -> None:
-    """Set the one style of the course: light files (110 dots per inch), readable on GitHub."""
-    plt.rcParams.update({
-        "figure.dpi": 110, "savefig.dpi": 110, "figure.figsize": (6.4, 3.8),
-        "figure.constrained_layout.use": True, "font.size": 10, "axes.titlesize": 11,
-        "figure.titlesize": 12, "legend.frameon": False, "axes.spines.top": False,
-        "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "image.cmap": "gray",
-        "axes.prop_cycle": plt.cycler(color=COLOURS),
-    })  # fmt: skip
+    """Set the one style of the course: `course.mplstyle` and the colours above."""
+    plt.style.use(HERE / "course.mplstyle")
+    plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 
 
 def _described(alt: str) -> str:
@@ -40,13 +34,13 @@ def _described(alt: str) -> str:
     return alt.strip()
 
 
-def show(fig: Figure, alt: str) -> None:
+def show(fig: plt.Figure, alt: str) -> None:
     """Display `fig` as a PNG that says `alt` to a reader who cannot see it, then close it."""
     display(fig, metadata={"image/png": {"alt": _described(alt)}})
     plt.close(fig)
 
 
-def image_grid(images, *, rows=None, columns=10, title=None, labels=None) -> Figure:
+def image_grid(images, *, rows=None, columns=10, title=None, labels=None) -> plt.Figure:
     """Show images (n, h, w[, 1 or 3]), uint8 or floats in [0, 1], in a grid filled row by row.
 
     `rows` limits how many are shown; `labels`, one for each image, stand above them.
@@ -67,7 +61,7 @@ def image_grid(images, *, rows=None, columns=10, title=None, labels=None) -> Fig
     return fig
 
 
-def image_rows(named, title=None) -> Figure:
+def image_rows(named, title=None) -> plt.Figure:
     """Show {name: images}, one named row each, for example original above reconstruction."""
     counts = {name: len(images) for name, images in named.items()}
     if len(set(counts.values())) != 1:
@@ -90,7 +84,7 @@ def _pixels(images):
     return np.clip(images / 255 if images.dtype == np.uint8 else images, 0.0, 1.0)
 
 
-def training_curves(history, title: str) -> Figure:
+def training_curves(history, title: str) -> plt.Figure:
     """Plot loss, reconstruction and KL per epoch (nats per image), training and validation."""
     panels = {"loss": "loss", "reconstruction": "reconstruction: −log p(x|z)", "kl": "KL"}
     panels = {k: v for k, v in panels.items() if any(k in row for row in history.epochs)}
@@ -109,7 +103,7 @@ def training_curves(history, title: str) -> Figure:
     return fig
 
 
-def latent_scatter(z, labels, class_names, title: str) -> Figure:
+def latent_scatter(z, labels, class_names, title: str) -> plt.Figure:
     """Plot points z (n, 2) of the classes labels (n,), which index class_names."""
     z, labels = np.asarray(z), np.asarray(labels)
     if z.shape[1:] != (2,) or labels.shape != z.shape[:1]:
@@ -127,10 +121,8 @@ def gif(frames, *, duration: int = 100) -> bytes:
     """Encode uint8 frames (h, w[, 3]) as a GIF that repeats; `duration` in milliseconds a frame."""
     shapes = {(np.shape(frame), np.asarray(frame).dtype.name) for frame in frames}
     if len(shapes) != 1 or next(iter(shapes))[1] != "uint8" or duration < 20:
-        raise ValueError(
-            f"frames {sorted(shapes)}, {duration} ms each: allowed are one or more frames, all of "
-            "one size and uint8, and 20 ms or more (browsers slow down below)"
-        )
+        raise ValueError(f"frames {sorted(shapes)}, {duration} ms each: give one or more frames, "
+                         "all of one size and uint8, and 20 ms or more (browsers slow down below)")
     return iio.imwrite("<bytes>", list(frames), extension=".gif", duration=duration, loop=0)
 
 
@@ -164,11 +156,12 @@ def decode_plane(vae, values) -> np.ndarray:
     return rows.reshape(-1, len(values) * images.shape[2], images.shape[3])
 
 
-def manifold(vae, n: int = 20, title: str | None = None) -> Figure:
+def manifold(vae, n: int = 20, title: str | None = None) -> plt.Figure:
     """Show n x n images decoded at the quantiles of the prior, where it puts equal mass."""
     if not isinstance(n, int) or n < 2:
         raise ValueError(f"n={n!r}: give a whole number of images per side, at least 2")
-    values = tfd.Normal(0.0, 1.0).quantile((np.arange(n, dtype=np.float32) + 0.5) / n).numpy()
+    masses = (np.arange(n, dtype=np.float32) + 0.5) / n
+    values = tfp.distributions.Normal(0.0, 1.0).quantile(masses).numpy()
     plane, shown = decode_plane(vae, values), np.arange(n)[:: max(1, n // 6)]
     fig, ax = plt.subplots(figsize=(6.4, 6.4))
     height, width = plane.shape[0] / n, plane.shape[1] / n
@@ -194,52 +187,11 @@ def latent_explorer(vae, z, labels, class_names, *, n: int = 31, limit: float = 
     plane = decode_plane(vae, np.linspace(-limit, limit, n))
     pixels = np.round(255 * np.clip(plane, 0, 1)).astype(np.uint8).squeeze()
     sprite = base64.b64encode(iio.imwrite("<bytes>", pixels, extension=".jpeg", quality=60))
-    settings = {
-        "n": n, "limit": limit, "colours": COLOURS, "names": [str(name) for name in class_names],
-        "points": [[round(a, 2), round(b, 2), int(k)] for (a, b), k in zip(z, labels, strict=True)],
-    }  # fmt: skip
-    filled = EXPLORER.replace("SPRITE", sprite.decode())
+    points = [[round(a, 2), round(b, 2), int(k)] for (a, b), k in zip(z, labels, strict=True)]
+    settings = {"n": n, "limit": limit, "colours": COLOURS,
+                "names": [str(name) for name in class_names], "points": points}
+    page = (HERE / "explorer.html").read_text(encoding="utf-8").strip()
+    filled = page.replace("SPRITE", sprite.decode())
     name = f"explorer-{hashlib.sha256(filled.encode()).hexdigest()[:12]}"
     text = json.dumps(settings, separators=(",", ":")).replace("<", "\\u003c")
     return HTML(filled.replace("SETTINGS", text).replace("NAME", name))
-
-
-EXPLORER = """<div class="NAME" data-lm-suppress-shortcuts="true" style="display:flex;gap:16px;
-flex-wrap:wrap;background:#fff;color:#111;font:14px sans-serif;padding:8px;width:fit-content">
-<canvas tabindex="0" role="application" width="320" height="320" style="width:320px;height:320px;
-border:1px solid #999;touch-action:none;cursor:crosshair" aria-label="Latent plane: move with the
-pointer, a finger or the arrow keys (after a click); the text beside it tells what is decoded.">
-</canvas><div><div role="img" style="width:168px;height:168px;border:1px solid #999;
-background-image:url(data:image/jpeg;base64,SPRITE)"></div><p aria-live="polite"></p>
-<p style="max-width:168px">Move over the plane, or click it and use the arrow keys.</p></div></div>
-<script>(() => { const s = SETTINGS;
-for (const box of document.querySelectorAll(".NAME:not([data-ready])")) {
-  box.dataset.ready = "1";
-  const canvas = box.querySelector("canvas"), tile = box.querySelector("[role=img]");
-  const text = box.querySelector("[aria-live]"), pen = canvas.getContext("2d"), side = 320;
-  const to = z => (z / s.limit + 1) / 2 * side, step = 2 * s.limit / (s.n - 1);
-  const at = k => Math.round((k * step - s.limit) * 100) / 100;
-  let i = (s.n - 1) >> 1, j = i;  // the place on the grid: to the right, upwards
-  tile.style.backgroundSize = s.n * 168 + "px " + s.n * 168 + "px";
-  function draw() {
-    const x = at(i), y = at(j); let best = Infinity, name = "";
-    pen.clearRect(0, 0, side, side);
-    for (const [a, b, k] of s.points) {
-      pen.fillStyle = s.colours[k % 10]; pen.fillText(s.names[k][0], to(a) - 3, side - to(b) + 3);
-      const d = (a - x) ** 2 + (b - y) ** 2; if (d < best) { best = d; name = s.names[k]; } }
-    pen.strokeStyle = "#000"; pen.lineWidth = 2;
-    pen.strokeRect(to(x) - 5, side - to(y) - 5, 10, 10);
-    tile.style.backgroundPosition = -i * 168 + "px " + -(s.n - 1 - j) * 168 + "px";
-    text.textContent = "z = (" + x.toFixed(2) + ", " + y.toFixed(2) + "), nearest class: " + name;
-    tile.setAttribute("aria-label", "decoded image at " + text.textContent); }
-  function move(di, dj) { const last = s.n - 1;
-    i = Math.min(last, Math.max(0, di)); j = Math.min(last, Math.max(0, dj)); draw(); }
-  function point(e) { const r = canvas.getBoundingClientRect(), last = s.n - 1;
-    move(Math.round((e.clientX - r.left) / r.width * last),
-         Math.round((r.bottom - e.clientY) / r.height * last)); }
-  canvas.addEventListener("pointermove", point);
-  canvas.addEventListener("pointerdown", e => { canvas.focus(); point(e); });
-  const keys = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
-  canvas.addEventListener("keydown", e => { const k = keys[e.key];
-    if (k) { move(i + k[0], j + k[1]); e.preventDefault(); e.stopPropagation(); } });
-  draw(); } })();</script>"""

@@ -1,7 +1,7 @@
 """Profiles, seeds, and a `fit` that resumes: the plumbing around `keras.Model.fit`.
 
-A run can be killed at any time and started again with the same command: order, binarisation and
-noise depend on (seed, epoch, step) alone, and each epoch ends with a checkpoint of everything else.
+A run can be killed at any time and started again: order, binarisation and noise depend on
+(seed, epoch, step) alone, and each epoch ends with a checkpoint of everything else.
 """
 
 import contextlib
@@ -93,9 +93,8 @@ class StopOnNaN(keras.callbacks.Callback):
                 raise TrainingDiverged(metric, np.mean(value), first, last, self._epoch)
 
 
-def make_optimizer(
-    peak, total_steps, *, warmup=0.05, schedule="cosine", clipnorm=None, ema_momentum=None
-):
+def make_optimizer(peak, total_steps, *, warmup=0.05, schedule="cosine", clipnorm=None,
+                   ema_momentum=None):
     """Adam whose rate rises linearly to `peak`, then falls to 0 by a cosine (or stays: "constant").
 
     `warmup` is a fraction of `total_steps`; `clipnorm` bounds the norm of the whole gradient;
@@ -105,28 +104,25 @@ def make_optimizer(
     good = peak > 0 and 0 <= warmup < 1 and 0 <= (ema_momentum or 0) < 1
     _need(good, f"{peak=} must be above 0, {warmup=} and {ema_momentum=} in [0, 1)")
     rise = min(round(warmup * total_steps), total_steps - 1)
-    rate = keras.optimizers.schedules.CosineDecay(
-        peak / max(rise, 1), total_steps - rise, warmup_target=peak if rise else None,
-        warmup_steps=rise, alpha=float(schedule == "constant"),  # alpha: where the cosine ends
-    )  # fmt: skip
+    rate = keras.optimizers.schedules.CosineDecay(  # alpha: where the cosine ends
+        peak / max(rise, 1), total_steps - rise, alpha=float(schedule == "constant"),
+        warmup_steps=rise, warmup_target=peak if rise else None)
     average = {"use_ema": True, "ema_momentum": ema_momentum} if ema_momentum else {}
     return keras.optimizers.Adam(rate, 0.9, 0.999, global_clipnorm=clipnorm, **average)
 
 
-def fit(
-    model, images, *, epochs, batch_size, protocol, seed, validation=None, validation_freq=1,
-    learning_rate=1e-3, warmup=0.05, schedule="cosine", clipnorm=None, ema_momentum=None,
-    optimizer=None, run_dir=None, callbacks=(), seconds=None, steps_per_execution=1, verbose="auto",
-) -> History:  # fmt: skip
+def fit(model, images, *, epochs, batch_size, protocol, seed, validation=None, validation_freq=1,
+        learning_rate=1e-3, warmup=0.05, schedule="cosine", clipnorm=None, ema_momentum=None,
+        optimizer=None, run_dir=None, callbacks=(), seconds=None, steps_per_execution=1,
+        verbose="auto") -> History:
     """Train on uint8 images (n, h, w, c) of `protocol`; with `run_dir`, resume where a run stopped.
 
     `validation`: float32 (m, h, w, c), prepared once. `learning_rate` … `ema_momentum`: for
     `make_optimizer`, unless an `optimizer` is given. Averaged weights serve for validation too.
-    `callbacks` are not restored: let them depend on the epoch alone. `seconds`: stop after the
-    epoch that uses up this budget of training seconds, over all runs in `run_dir`; the cosine still
-    spans `epochs`. `verbose`: 0 silent, 1 a line per epoch, "auto" at most twelve.
-    Raises `ValueError` for a bad argument or a `run_dir` of other settings, `TrainingDiverged`,
-    `filelock.Timeout` when another process uses `run_dir`.
+    `callbacks` are not restored: let them depend on the epoch alone. `seconds`: training seconds,
+    over all runs in `run_dir`, after which the epoch is the last; the cosine still spans `epochs`.
+    `verbose`: 0 silent, 1 a line per epoch, "auto" at most twelve. Raises `ValueError` (argument,
+    `run_dir` of other settings), `TrainingDiverged`, `filelock.Timeout` (`run_dir` in use).
     """
     budget = math.inf if seconds is None else seconds
     good = min(epochs, batch_size, steps_per_execution, validation_freq) >= 1 and budget > 0
@@ -142,8 +138,7 @@ def fit(
         batches, **rate, epochs=epochs, learning_rate=learning_rate, images=_sha(images.tobytes()),
         optimizer=optimizer and optimizer.get_config(), validation_freq=validation_freq,
         validation=_sha(np.asarray([] if validation is None else validation).tobytes()),
-        model={"class": type(model).__name__, **model.get_config()},
-    )  # fmt: skip
+        model={"class": type(model).__name__, **model.get_config()})
     steps = data.steps_per_epoch(len(images), batch_size)
     # A divisor of an epoch's steps: a group across two epochs would take data of the next one.
     group = max(k for k in range(1, min(steps, steps_per_execution) + 1) if steps % k == 0)
@@ -165,8 +160,7 @@ def fit(
             data.pipeline(images, **batches, epochs=epochs, initial_epoch=done),
             epochs=epochs, initial_epoch=done, steps_per_epoch=steps, shuffle=False, verbose=0,
             validation_data=validation, validation_batch_size=batch_size,
-            validation_freq=validation_freq, callbacks=[StopOnNaN(), *callbacks, run],
-        )  # fmt: skip
+            validation_freq=validation_freq, callbacks=[StopOnNaN(), *callbacks, run])
     return run.history
 
 
@@ -220,10 +214,8 @@ class _Run(keras.callbacks.Callback):
         if not path.exists():
             _write(path, text.encode())
         # Keras numbers layers by the session in their names, so names say nothing.
-        old, new = (
-            json.loads(t, object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k != "name"})
-            for t in (path.read_text(), text)
-        )
+        hook = {"object_pairs_hook": lambda pairs: {k: v for k, v in pairs if k != "name"}}
+        old, new = json.loads(path.read_text(), **hook), json.loads(text, **hook)
         other = [f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in new if old.get(k) != new[k]]
         _need(not other, f"{self.folder} holds a run of other settings: {'; '.join(other)}")
         for path in sorted(self.folder.glob("epoch-*.npz"), reverse=True):

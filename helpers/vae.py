@@ -109,36 +109,18 @@ class DiscretisedLogistic(tfd.Logistic):
 class VAE(keras.Model):
     """Variational autoencoder (Kingma & Welling 2013) of which the reader chooses every part.
 
-    Takes images of shape (batch, height, width, channels). Built in notebook 02.
-
-    Parameters
-    ----------
-    latent_dim : int
-        K, the number of latent dimensions.
-    image_shape : tuple
-        (height, width, channels).
-    encoder, decoder : str or keras.Model
-        A name in `networks.ENCODERS` / `networks.DECODERS`, or a network that returns a triple.
-    likelihood : str
-        "bernoulli" (binary pixels), "gaussian" (dequantised pixels), "discretised_logistic" (8-bit
-        pixels), or "grey_bernoulli": grey pixels under a Bernoulli, which is no likelihood.
-    hidden_dim : int or sequence of int
-        Widths of the encoder; the decoder mirrors them.
-    activation : str
-        Of the hidden layers.
-    kl : str
-        "monte_carlo" or "analytic" (closed form).
-    beta : float
-        Weight of the KL in the training loss (1: the negative ELBO).
-    seed : int
-        Of the noise: the draws of step t are a function of (seed, t) alone.
+    Takes images (batch, height, width, channels). `encoder` and `decoder` are names in
+    `networks.ENCODERS` and `networks.DECODERS`, or networks that return a triple; `hidden_dim` the
+    encoder's widths (the decoder mirrors them). `likelihood`: "bernoulli" (binary pixels),
+    "gaussian" (dequantised), "discretised_logistic" (8-bit), or "grey_bernoulli": grey pixels under
+    a Bernoulli, which is no likelihood. `kl`: "monte_carlo" or "analytic" (closed form); `beta`
+    weighs it in the training loss. Noise of step t is a function of (`seed`, t) alone. A wrong
+    argument is a ValueError that names the allowed ones. Built in notebook 02.
     """
 
-    def __init__(
-        self, latent_dim, image_shape=(28, 28, 1), *, encoder="gaussian_mlp",
-        decoder="bernoulli_mlp", likelihood="bernoulli", hidden_dim=(200, 200), activation="tanh",
-        kl="monte_carlo", beta=1.0, seed=0, name=None,
-    ):
+    def __init__(self, latent_dim, image_shape=(28, 28, 1), *, encoder="gaussian_mlp",
+                 decoder="bernoulli_mlp", likelihood="bernoulli", hidden_dim=(200, 200),
+                 activation="tanh", kl="monte_carlo", beta=1.0, seed=0, name=None):
         super().__init__(name=name)
         (self.latent_dim,) = as_sizes(latent_dim, "latent_dim")
         self.image_shape = as_sizes(image_shape, "image_shape")
@@ -149,34 +131,26 @@ class VAE(keras.Model):
         if not 0.0 <= beta < float("inf"):
             raise ValueError(f"beta={beta!r}: give a finite number >= 0")
         self.likelihood_name, self.kl, self.beta, self.seed = likelihood, kl, float(beta), int(seed)
-        hidden_dim = list(as_sizes(hidden_dim, "hidden_dim"))
-        self._config = {
-            "latent_dim": self.latent_dim, "image_shape": list(self.image_shape),
-            "encoder": encoder, "decoder": decoder, "likelihood": likelihood,
-            "hidden_dim": hidden_dim, "activation": activation, "kl": kl, "beta": self.beta,
-            "seed": self.seed, "name": self.name,
-        }  # fmt: skip
-        self.encoder = _network("encoder", encoder, ENCODERS, hidden_dim, latent_dim, activation)
+        widths = list(as_sizes(hidden_dim, "hidden_dim"))
+        self._config = dict(
+            latent_dim=self.latent_dim, image_shape=list(self.image_shape), encoder=encoder,
+            decoder=decoder, likelihood=likelihood, hidden_dim=widths, activation=activation,
+            kl=kl, beta=self.beta, seed=self.seed, name=self.name)
+        self.encoder = _network("encoder", encoder, ENCODERS, widths, latent_dim, activation)
         self.decoder = _network(
-            "decoder", decoder, DECODERS, hidden_dim[::-1], self.image_shape, activation
-        )
+            "decoder", decoder, DECODERS, widths[::-1], self.image_shape, activation)
         self.dropout = False
         # Built at once: a subclassed model that was never built saves a file without weights.
-        inputs = ((self.encoder, self.image_shape), (self.decoder, (self.latent_dim,)))
-        for network, shape in inputs:
+        for network, shape in (self.encoder, self.image_shape), (self.decoder, (self.latent_dim,)):
             if not network.built:
                 network.build((None, *shape))
         self.built = True
         has_log_var = self.decode(tf.zeros((1, self.latent_dim)))[1] is not None
         if has_log_var != (likelihood in ("gaussian", "discretised_logistic")):
             good = LIKELIHOODS[2:] if has_log_var else LIKELIHOODS[:2]
-            raise ValueError(
-                f"likelihood={likelihood!r} does not fit the decoder {decoder!r}; "
-                f"with it use one of {', '.join(good)}"
-            )
+            raise ValueError(f"likelihood={likelihood!r} does not fit the decoder {decoder!r}; "
+                             f"with it use one of {', '.join(good)}")
         self.trackers = {k: keras.metrics.Mean(k) for k in ("loss", "reconstruction", "kl")}
-
-    # --- the three distributions ---------------------------------------------------------------
 
     def encode(self, x):
         """Return ``(z_mean, z_log_var, context)``, the first two of shape (batch, latent)."""
@@ -200,13 +174,11 @@ class VAE(keras.Model):
         mean_or_logits, log_var, _ = self.decode(tf.reshape(z, (-1, self.latent_dim)))
         shape = tf.concat([tf.shape(z)[:-1], self.image_shape], axis=0)
         mean_or_logits = tf.reshape(mean_or_logits, shape)
-        log_var = None if log_var is None else tf.reshape(log_var, shape)
         if log_var is None:
             return tfd.Independent(Bernoulli(logits=mean_or_logits, dtype=tf.float32), 3)
         pixel = tfd.Normal if self.likelihood_name == "gaussian" else DiscretisedLogistic
-        return tfd.Independent(pixel(mean_or_logits, tf.exp(0.5 * log_var)), 3)
-
-    # --- the bound -----------------------------------------------------------------------------
+        scale = tf.exp(0.5 * tf.reshape(log_var, shape))
+        return tfd.Independent(pixel(mean_or_logits, scale), 3)
 
     def elbo_terms(self, x, *, seed):
         """Return ``(log_px_z, kl)`` of one posterior draw per image, each of shape (batch,)."""
@@ -226,31 +198,29 @@ class VAE(keras.Model):
         log_px_z, kl = self.elbo_terms(x, seed=seed)
         return log_px_z - kl
 
-    # --- Keras ---------------------------------------------------------------------------------
-
     def train_step(self, data):
         """One gradient step on the batch's mean loss (Keras calls it from `fit`)."""
-        x = _images_of(data)
+        x, *_ = keras.utils.unpack_x_y_sample_weight(data)
         replica = tf.distribute.get_replica_context()
         # Noise is a function of (seed, step, replica): a resumed training draws what it would have.
         step = tf.cast(self.optimizer.iterations, tf.int32)
         noise = tf.stack([self.seed + replica.replica_id_in_sync_group * 1_000_003, step])
-        with tf.GradientTape() as tape:
-            self.dropout = True  # read when the step is traced: only training drops units
-            try:
+        self.dropout = True  # read when the step is traced: only training drops units
+        try:
+            with tf.GradientTape() as tape:
                 log_px_z, kl = self.elbo_terms(x, seed=noise)
-            finally:
-                self.dropout = False
-            loss = tf.reduce_mean(self.beta * kl - log_px_z)
-            # Keras sums gradients over the replicas and scales only losses of its own.
-            scaled = self.optimizer.scale_loss(loss / replica.num_replicas_in_sync)
+                loss = tf.reduce_mean(self.beta * kl - log_px_z)
+                # Keras sums gradients over the replicas and scales only losses of its own.
+                scaled = self.optimizer.scale_loss(loss / replica.num_replicas_in_sync)
+        finally:
+            self.dropout = False
         gradients = tape.gradient(scaled, self.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return self._track(log_px_z, kl)
 
     def test_step(self, data):
         """Loss of a batch; its noise depends on the model's seed and the batch's place alone."""
-        x = _images_of(data)
+        x, *_ = keras.utils.unpack_x_y_sample_weight(data)
         seen = tf.cast(self.trackers["loss"].count, tf.int32)
         return self._track(*self.elbo_terms(x, seed=tf.stack([self.seed, seen])))
 
@@ -269,19 +239,11 @@ class VAE(keras.Model):
         return self.reconstruct(x)
 
     def get_config(self):
-        keep = keras.saving.serialize_keras_object
-        nets = {k: self._config[k] for k in ("encoder", "decoder")}
-        nets = {k: v if isinstance(v, str) else keep(v) for k, v in nets.items()}
-        return {**self._config, **nets}
+        return keras.saving.serialize_keras_object(self._config)
 
     @classmethod
     def from_config(cls, config):
-        nets = {k: config[k] for k in ("encoder", "decoder")}
-        make = keras.saving.deserialize_keras_object
-        nets = {k: v if isinstance(v, str) else make(v) for k, v in nets.items()}
-        return cls(**{**config, **nets})
-
-    # --- what a reader asks of a trained model ---------------------------------------------------
+        return cls(**keras.saving.deserialize_keras_object(config))
 
     def reconstruct(self, x):
         """Mean of p(x|z) at the posterior mean, shape (batch, height, width, channels)."""
@@ -298,37 +260,24 @@ class VAE(keras.Model):
     def check_images(self, x):
         """Raise unless `x` (eager) is a batch of images that this likelihood can score."""
         x = np.asarray(x)
-        want = f"(batch, {', '.join(map(str, self.image_shape))})"
         if x.dtype.kind != "f":
             raise TypeError(f"images of dtype {x.dtype}: give floats, see helpers.data.prepare")
         if x.ndim != 4 or x.shape[1:] != self.image_shape or not len(x):
-            raise ValueError(f"images of shape {x.shape}: this model takes {want}, batch >= 1")
-        if not np.isfinite(x).all():
-            raise ValueError("images hold NaN or infinity: every pixel must be finite")
-        if x.min() < 0 or x.max() > 1:
-            raise ValueError(f"pixels from {x.min():g} to {x.max():g}: they must lie in [0, 1]")
+            raise ValueError(f"images of shape {x.shape}: give {self.image_shape}, batch >= 1")
+        if not (x.min() >= 0 and x.max() <= 1):  # false for NaN too
+            raise ValueError(f"pixels from {x.min():g} to {x.max():g}: give [0, 1], without NaN")
         if self.likelihood_name == "bernoulli" and not np.isin(x, (0, 1)).all():
-            raise ValueError(
-                "grey pixels under likelihood='bernoulli', which takes 0 and 1 only: binarise with "
-                "helpers.data.prepare, or ask for 'grey_bernoulli' (no likelihood) by name"
-            )
+            raise ValueError("likelihood='bernoulli' takes pixels 0 and 1 only: binarise with "
+                             "helpers.data.prepare, or ask for 'grey_bernoulli' (no likelihood)")
         off_grid = np.abs(x * 255 - np.rint(x * 255)).max() > 0.01
         if self.likelihood_name == "discretised_logistic" and off_grid:
-            raise ValueError(
-                "likelihood='discretised_logistic' takes the 256 grey levels k/255: use protocol "
-                "'grey' of helpers.data.prepare"
-            )
+            raise ValueError("pixels off the 256 grey levels k/255: prepare them by 'grey'")
 
     def check_weights(self):
         """Raise a ValueError that names the first weight that holds NaN or infinity."""
         for weight in self.weights:
             if not np.isfinite(np.asarray(weight)).all():
                 raise ValueError(f"weight {weight.path!r} holds NaN or infinity: train again")
-
-
-def _images_of(data):
-    """Return the images of what `fit` hands over: x, (x,) or (x, labels)."""
-    return data[0] if isinstance(data, tuple | list) else data
 
 
 def _check_choice(name, value, allowed):

@@ -79,6 +79,35 @@ def _slerp(np):
     return slerp
 
 
+def _mc_elbo(names, sign=-1.0, average=False):
+    """Exercise 3 of 03."""
+    tf, tfd = names["tf"], names["tfp"].distributions
+
+    def elbo(log_px_z, z, z_mean, z_log_var):
+        q = tfd.MultivariateNormalDiag(z_mean, tf.exp(0.5 * z_log_var))
+        prior = tfd.MultivariateNormalDiag(tf.zeros_like(z_mean), tf.ones_like(z_mean))
+        kl = -sign * q.log_prob(z) - prior.log_prob(z)
+        return log_px_z - (kl / z.shape[-1] if average else kl)
+
+    return elbo
+
+
+def _free_bits(tf, order="mean first"):
+    """Exercise 4 of 03."""
+
+    def free_bits(kl, allowance):
+        if order == "maximum first":
+            return tf.reduce_sum(tf.reduce_mean(tf.maximum(kl, allowance), axis=0))
+        mean = tf.reduce_mean(kl, axis=0)
+        if order == "no allowance":
+            return tf.reduce_sum(mean)
+        if order == "no sum":
+            return tf.maximum(mean, allowance)
+        return tf.reduce_sum(tf.maximum(mean, allowance))
+
+    return free_bits
+
+
 EXERCISES: dict[str, dict[str, Exercise]] = {
     "01": {
         "check_protocol": Exercise(("b",), [("a",), ("c",), ("d",)]),
@@ -129,6 +158,32 @@ EXERCISES: dict[str, dict[str, Exercise]] = {
             [
                 (lambda a, b, t: (1 - t) * a + t * b,),  # the straight line
                 lambda names: (lambda a, b, t: _slerp(names["np"])(b, a, t),),
+            ],
+        ),
+    },
+    "03": {
+        "check_negative_kl": Exercise(("b",), [("a",), ("c",)]),
+        "check_width": Exercise(
+            (lambda width, kernel, stride: (width - kernel) // stride + 1,),
+            [
+                (lambda width, kernel, stride: width // stride,),
+                (lambda width, kernel, stride: (width - kernel) // stride,),  # the first place
+                (lambda width, kernel, stride: -(-width // stride),),  # padding "same"
+            ],
+        ),
+        "check_mc_elbo": Exercise(
+            lambda names: (_mc_elbo(names),),
+            [
+                lambda names: (_mc_elbo(names, sign=1.0),),
+                lambda names: (_mc_elbo(names, average=True),),
+            ],
+        ),
+        "check_free_bits": Exercise(
+            lambda names: (_free_bits(names["tf"]),),
+            [
+                lambda names: (_free_bits(names["tf"], "maximum first"),),
+                lambda names: (_free_bits(names["tf"], "no allowance"),),
+                lambda names: (_free_bits(names["tf"], "no sum"),),
             ],
         ),
     },

@@ -15,31 +15,39 @@ import sys
 from study import RUNS, SCORE_SEED, train_and_score
 
 from helpers import data, evaluation, training
+from helpers.networks import ResidualDecoder
 from helpers.vae import VAE
 
 SEED = 42
 HEADLINES = {
     "conv_k2": (
-        dict(latent_dim=2, hidden_dim=(64, 64, 512)),
+        dict(latent_dim=2, hidden_dim=(512, 512)),
         dict(protocol="threshold", epochs=12, seconds=300, num_samples=100, batch_size=128),
     ),
     "conv_k40": (
-        dict(latent_dim=40, hidden_dim=(64, 64, 512)),
-        dict(protocol="dynamic", epochs=45, seconds=900, num_samples=1000, batch_size=128),
+        dict(latent_dim=40, hidden_dim=(512, 512)),
+        dict(protocol="dynamic", epochs=36, seconds=900, num_samples=1000, batch_size=128),
     ),
 }
+DECODER = dict(filters=(512, 32, 32, 32), output_shape=(28, 28, 1), activation="silu")
 EQUAL_SECONDS = 90
 
 
 def headline(name: str) -> None:
-    """Train on train + validation, save the model, score it."""
+    """Train on train + validation, save the model, score it.
+
+    The encoder is dense: per second of training on two cores it gained more than a convolutional
+    one. The decoder works on 7 x 7 places with two residual blocks.
+    """
     model, fit = HEADLINES[name]
     dataset = data.load_mnist()
     train_and_score(
         evaluation.Results("03", dataset), dataset,
-        lambda: VAE(**model, encoder="residual", decoder="residual", activation="gelu", seed=SEED),
+        lambda: VAE(
+            **model, decoder=ResidualDecoder(**DECODER), activation="silu", kl="analytic", seed=SEED
+        ),
         name=name, seed=SEED, joined=True, learning_rate=2e-3, ema_momentum=0.999,
-        validation_freq=5, **fit,
+        validation_freq=6, **fit,
     )  # fmt: skip
 
 
