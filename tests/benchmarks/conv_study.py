@@ -22,11 +22,11 @@ SEED = 42
 HEADLINES = {
     "conv_k2": (
         dict(latent_dim=2, hidden_dim=(512, 512)),
-        dict(protocol="threshold", epochs=12, seconds=300, num_samples=100, batch_size=128),
+        dict(protocol="threshold", epochs=14, seconds=300, num_samples=100),
     ),
     "conv_k40": (
         dict(latent_dim=40, hidden_dim=(512, 512)),
-        dict(protocol="dynamic", epochs=36, seconds=900, num_samples=1000, batch_size=128),
+        dict(protocol="dynamic", epochs=42, seconds=900, num_samples=1000),
     ),
 }
 DECODER = dict(filters=(512, 32, 32, 32), output_shape=(28, 28, 1), activation="silu")
@@ -46,8 +46,8 @@ def headline(name: str) -> None:
         lambda: VAE(
             **model, decoder=ResidualDecoder(**DECODER), activation="silu", kl="analytic", seed=SEED
         ),
-        name=name, seed=SEED, joined=True, learning_rate=2e-3, ema_momentum=0.999,
-        validation_freq=6, **fit,
+        name=name, seed=SEED, joined=True, batch_size=256, learning_rate=3e-3,
+        ema_momentum=0.999, steps_per_execution=5, validation_freq=7, **fit,
     )  # fmt: skip
 
 
