@@ -74,7 +74,6 @@ class ImageDataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width, channels."""
         return self.train.images.shape[1:]
 
     @property
@@ -97,9 +96,9 @@ KNOWN = {  # `_digest` of the content -> its source, and whether it is the publi
 
 def load(name: str) -> ImageDataset:
     """Load `"mnist"` or `"cifar10"`: the embedded sample, the file in `data_dir`, or a download."""
-    _check_choice("name", name, ("mnist", "cifar10"))
+    check_choice("name", name, ("mnist", "cifar10"))
     wanted = os.environ.get("VAE_DATA", "")
-    _check_choice("VAE_DATA", wanted, ("", "embedded", "real"))
+    check_choice("VAE_DATA", wanted, ("", "embedded", "real"))
     if wanted == "embedded" or (not wanted and os.environ.get("VAE_PROFILE") == "quick"):
         dataset = _digits_sample() if name == "mnist" else _photo_sample()
     else:
@@ -260,11 +259,6 @@ def rescale(images: np.ndarray) -> np.ndarray:
     return np.asarray(images) / np.float32(255)
 
 
-def flatten(images: np.ndarray) -> np.ndarray:
-    """(n, h, w, c) -> (n, h * w * c), same dtype."""
-    return np.reshape(images, (len(images), -1))
-
-
 def noise_key(seed, epoch=0, step=0) -> tf.Tensor:
     """Key (2,) for TensorFlow's stateless draws: a function of (seed, epoch, step) alone."""
     pair = tf.cast([seed, epoch], tf.int64)
@@ -303,7 +297,7 @@ def apply_protocol(images, protocol, key) -> tf.Tensor:
 def prepare(images: np.ndarray, protocol: str, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
     """Images (n, h, w, c) under a protocol, float32; drawn by (seed, epoch) and place alone."""
     images = _check_images(images)
-    _check_choice("protocol", protocol, PROTOCOLS)
+    check_choice("protocol", protocol, PROTOCOLS)
     _check_integers(seed=(seed, 0), epoch=(epoch, 0))
     prepared = np.empty(images.shape, np.float32)
     with tf.device("CPU:0"):
@@ -335,9 +329,8 @@ def pipeline(images: np.ndarray, *, protocol: str, batch_size: int, seed: int, e
     """
     images, n = _check_images(images), len(images)
     steps = steps_per_epoch(n, batch_size)
-    _check_choice("protocol", protocol, PROTOCOLS)
-    _check_integers(seed=(seed, 0), initial_epoch=(initial_epoch, 0))
-    _check_integers(epochs=(epochs, initial_epoch))
+    check_choice("protocol", protocol, PROTOCOLS)
+    _check_integers(seed=(seed, 0), initial_epoch=(initial_epoch, 0), epochs=(epochs, initial_epoch))
     if labels is not None and np.shape(labels) != (n,):
         raise ValueError(f"labels must have shape ({n},), got {np.shape(labels)}")
     if protocol == "static":  # drawn once, and kept as the grey values 0 and 255
@@ -366,7 +359,8 @@ def _check_images(images) -> np.ndarray:
     return images
 
 
-def _check_choice(name: str, value, allowed) -> None:
+def check_choice(name: str, value, allowed) -> None:
+    """Raise a ValueError that names the allowed values unless `value` is one of them."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 

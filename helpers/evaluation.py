@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -26,8 +27,7 @@ def _provenance() -> dict:
     script = os.path.relpath(sys.argv[0], ROOT)
     git = subprocess.getoutput(f"git -C {shlex.quote(str(ROOT))} rev-parse --short HEAD")
     cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
-    models = [ln.split(": ", 1)[1] for ln in lines if ln.startswith("model name")]
+    models = re.findall("model name.*?: (.*)", cpu.read_text() if cpu.exists() else "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "profile": os.environ.get("VAE_PROFILE") or "class",
@@ -132,7 +132,6 @@ class LogLikelihood:
 
     values: np.ndarray
     elbos: np.ndarray
-    num_samples: int
     seconds: float
     monte_carlo_error: float
 
@@ -176,14 +175,13 @@ def log_importance_weights(vae, x, num_samples: int, seed) -> tf.Tensor:
     return log_px_z + vae.prior().log_prob(z) - log_qz_x
 
 
-def log_likelihood(vae, x, num_samples: int, *, seed: int = 0, max_rows: int = 2048,
-                   progress: bool = False) -> LogLikelihood:
+def log_likelihood(vae, x, num_samples: int, *, seed: int = 0, max_rows=2048) -> LogLikelihood:
     """Estimate log p(x) of each image with S = `num_samples` >= 1 importance samples.
 
     ``log 1/S sum_s w_s`` (Burda et al. 2015, eq. 8), a lower bound in expectation that tightens
     with S. `x` has shape (images, height, width, channels); the same `seed` gives the same draws.
     The log-sum-exp is streamed over chunks of `max_rows` decoder rows, so that memory grows neither
-    with S nor with the images. `progress` prints a line for every tenth of the images.
+    with S nor with the images.
     """
     for name, value in (("num_samples", num_samples), ("max_rows", max_rows)):
         if not isinstance(value, int | np.integer) or value < 1:
@@ -203,7 +201,7 @@ def log_likelihood(vae, x, num_samples: int, *, seed: int = 0, max_rows: int = 2
         squares = squares * tf.square(shrink) + tf.reduce_sum(tf.square(w), axis=0)
         return new_top, total, squares, log_total + tf.reduce_sum(log_w, axis=0)
 
-    values, elbos, variances, start, told = [], [], [], time.perf_counter(), 0
+    values, elbos, variances, start = [], [], [], time.perf_counter()
     for first in range(0, len(x), batch):
         images = x[first : first + batch]
         images = tf.constant(np.resize(images, (batch, *images.shape[1:])))  # one shape, one trace
@@ -216,13 +214,9 @@ def log_likelihood(vae, x, num_samples: int, *, seed: int = 0, max_rows: int = 2
         values.append(top + np.log(total / num_samples))
         elbos.append(log_total / num_samples)
         variances.append(np.maximum(squares / total**2 - 1 / num_samples, 0.0))
-        if progress and (first + batch) * 10 // len(x) > told and first + batch < len(x):
-            told = (first + batch) * 10 // len(x)
-            spent = time.perf_counter() - start
-            print(f"log p(x): {told * 10} % of {len(x):,} images, {spent:.0f} s")
     error = float(np.sqrt(np.concatenate(variances).sum()) / len(x))
     seconds = time.perf_counter() - start
-    return LogLikelihood(np.concatenate(values), np.concatenate(elbos), num_samples, seconds, error)
+    return LogLikelihood(np.concatenate(values), np.concatenate(elbos), seconds, error)
 
 
 def posterior_moments(vae, x, batch_size: int = 1000) -> tuple[np.ndarray, np.ndarray]:

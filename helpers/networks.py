@@ -85,7 +85,7 @@ class GaussianMLP(keras.Model):
 
     def get_config(self):
         return {"hidden_dim": list(self.hidden_dim), "output_shape": list(self.out_shape),
-                "context_dim": self.context_dim, "activation": self.activation}  # fmt: skip
+                "context_dim": self.context_dim, "activation": self.activation}
 
 
 @keras.saving.register_keras_serializable(package="vae")
@@ -127,11 +127,8 @@ class BernoulliMLP(keras.Model):
         return tf.reshape(self.logits_head(h), (-1, *self.out_shape)), None, None
 
     def get_config(self):
-        return {
-            "hidden_dim": list(self.hidden_dim),
-            "output_shape": list(self.out_shape),
-            "activation": self.activation,
-        }
+        return {"hidden_dim": list(self.hidden_dim), "output_shape": list(self.out_shape),
+                "activation": self.activation}
 
 
 class ConvNet(keras.Model):
@@ -245,20 +242,11 @@ class Residual(layers.Layer):
 
 
 @register
-class ResidualEncoder(ConvNet):
-    """Patches of 4 x 4 pixels, residual blocks, dense: filters (64, 64, 512) are one of each."""
-
-    def make_layers(self):
-        patches, *blocks, dense = self.filters
-        first = layers.Conv2D(patches, 4 * self.kernel_size, 4, "same")
-        blocks = [Residual(f, self.kernel_size, self.activation) for f in blocks]
-        end = layers.Flatten(), layers.Dense(dense, self.activation), self.last(layers.Dense)
-        return first, *blocks, layers.Activation(self.activation), *end
-
-
-@register
 class ResidualDecoder(ConvNet):
-    """The mirror, with filters such as (512, 64, 64); a logit for each pixel."""
+    """Dense, residual blocks on places of 4 x 4 pixels, a logit for each pixel.
+
+    filters (512, 32, 64): dense of 512, one block of 32 filters within, 64 channels between blocks.
+    """
 
     values = 1
 
@@ -270,6 +258,6 @@ class ResidualDecoder(ConvNet):
         return *first, *blocks, layers.Activation(self.activation), last
 
 
-ENCODERS = {"gaussian_mlp": GaussianMLP, "conv": ConvEncoder, "residual": ResidualEncoder}
+ENCODERS = {"gaussian_mlp": GaussianMLP, "conv": ConvEncoder}
 DECODERS = {"bernoulli_mlp": BernoulliMLP, "gaussian_mlp": GaussianMLP, "conv": ConvDecoder,
             "conv_gaussian": GaussianConvDecoder, "residual": ResidualDecoder}

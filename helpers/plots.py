@@ -19,12 +19,11 @@ from IPython.display import HTML, display
 # The colours of Okabe & Ito, which colour-blind readers tell apart, without their pale yellow.
 COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #000000 #8B7500 #7F3C8D #777777".split()
 MARKERS = "os^vDPX<>*"
-HERE = Path(__file__).parent
 
 
 def use_style() -> None:
     """Set the one style of the course: `course.mplstyle` and the colours above."""
-    plt.style.use(HERE / "course.mplstyle")
+    plt.style.use(Path(__file__).with_name("course.mplstyle"))
     plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 
 
@@ -133,19 +132,10 @@ def show_gif(frames, alt: str, *, duration: int = 100) -> None:
 
 
 def decode_plane(vae, values) -> np.ndarray:
-    """Mean image of p(x|z) at every z = (z1, z2) of a square grid, as one image.
+    """Mean image of p(x|z) at every z = (z1, z2) of a square grid; built in notebook 03.
 
-    Parameters
-    ----------
-    vae : helpers.vae.VAE
-        With ``latent_dim=2``.
-    values : array
-        Shape (n,), rising: the grid's z1 from left to right, its z2 from the bottom to the top.
-
-    Returns
-    -------
-    np.ndarray
-        Shape (n * height, n * width, channels), in [0, 1]. Built in notebook 03.
+    `values` (n,), rising, are z1 from left to right and z2 from the bottom to the top. Returns one
+    image (n * height, n * width, channels) in [0, 1]; ValueError unless the model has K = 2.
     """
     if vae.latent_dim != 2:
         raise ValueError(f"latent_dim={vae.latent_dim}: a plane needs a model of latent_dim=2")
@@ -190,8 +180,8 @@ def latent_explorer(vae, z, labels, class_names, *, n: int = 31, limit: float = 
     points = [[round(a, 2), round(b, 2), int(k)] for (a, b), k in zip(z, labels, strict=True)]
     settings = {"n": n, "limit": limit, "colours": COLOURS,
                 "names": [str(name) for name in class_names], "points": points}
-    page = (HERE / "explorer.html").read_text(encoding="utf-8").strip()
-    filled = page.replace("SPRITE", sprite.decode())
+    page = Path(__file__).with_name("explorer.html").read_text(encoding="utf-8")
+    filled = page.strip().replace("SPRITE", sprite.decode())
     name = f"explorer-{hashlib.sha256(filled.encode()).hexdigest()[:12]}"
     text = json.dumps(settings, separators=(",", ":")).replace("<", "\\u003c")
     return HTML(filled.replace("SETTINGS", text).replace("NAME", name))

@@ -21,14 +21,11 @@ import numpy as np
 from helpers import data
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(str):
     """How much work a notebook does: "quick" (checks), "class" (a lesson), "full" (published)."""
 
-    name: str
-
     def choose(self, *, quick, class_, full):
-        return {"quick": quick, "class": class_, "full": full}[self.name]
+        return {"quick": quick, "class": class_, "full": full}[self]
 
 
 def profile() -> Profile:
@@ -41,8 +38,8 @@ def profile() -> Profile:
 def course_seed(default: int = 42) -> int:
     """Read the seed of a notebook from `VAE_SEED`; unset or empty means `default`."""
     value = os.environ.get("VAE_SEED") or str(default)
-    good = value.isascii() and value.isdigit() and int(value) < 2**31
-    _need(good, f"VAE_SEED={value!r}: not a whole number from 0 to 2**31 - 1")
+    _need(value.isascii() and value.isdigit() and int(value) < 2**31,
+          f"VAE_SEED={value!r}: not a whole number from 0 to 2**31 - 1")
     return int(value)
 
 
@@ -77,10 +74,7 @@ class TrainingDiverged(RuntimeError):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Raise `TrainingDiverged` at the first step after which a metric is nan or infinite.
-
-    With `steps_per_execution` > 1 Keras reports once in that many steps: the error names the range.
-    """
+    """Raise `TrainingDiverged`, naming the steps since the last report, at a value not finite."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch + 1

@@ -5,12 +5,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from helpers.data import check_choice
 from helpers.networks import DECODERS, ENCODERS, as_sizes
 
 tfd = tfp.distributions
 
 LIKELIHOODS = ("bernoulli", "grey_bernoulli", "gaussian", "discretised_logistic")
-KL_FORMS = ("monte_carlo", "analytic")
 
 
 def kl_to_standard_normal(z_mean, z_log_var):
@@ -126,8 +126,8 @@ class VAE(keras.Model):
         self.image_shape = as_sizes(image_shape, "image_shape")
         if len(self.image_shape) != 3:
             raise ValueError(f"image_shape={image_shape!r}: give (height, width, channels)")
-        _check_choice("likelihood", likelihood, LIKELIHOODS)
-        _check_choice("kl", kl, KL_FORMS)
+        check_choice("likelihood", likelihood, LIKELIHOODS)
+        check_choice("kl", kl, ("monte_carlo", "analytic"))
         if not 0.0 <= beta < float("inf"):
             raise ValueError(f"beta={beta!r}: give a finite number >= 0")
         self.likelihood_name, self.kl, self.beta, self.seed = likelihood, kl, float(beta), int(seed)
@@ -137,8 +137,7 @@ class VAE(keras.Model):
             decoder=decoder, likelihood=likelihood, hidden_dim=widths, activation=activation,
             kl=kl, beta=self.beta, seed=self.seed, name=self.name)
         self.encoder = _network("encoder", encoder, ENCODERS, widths, latent_dim, activation)
-        self.decoder = _network(
-            "decoder", decoder, DECODERS, widths[::-1], self.image_shape, activation)
+        self.decoder = _network("decoder", decoder, DECODERS, widths[::-1], image_shape, activation)
         self.dropout = False
         # Built at once: a subclassed model that was never built saves a file without weights.
         for network, shape in (self.encoder, self.image_shape), (self.decoder, (self.latent_dim,)):
@@ -253,8 +252,7 @@ class VAE(keras.Model):
         """Return n images from the prior: the mean of p(x|z), or with ``draw`` a draw from it."""
         if not isinstance(n, int | np.integer) or n < 1:
             raise ValueError(f"n={n!r}: give a whole number of images >= 1")
-        z = tf.random.stateless_normal((n, self.latent_dim), (seed, 0))
-        p = self.likelihood(z)
+        p = self.likelihood(tf.random.stateless_normal((n, self.latent_dim), (seed, 0)))
         return p.sample(seed=(seed, 1)) if draw else p.mean()
 
     def check_images(self, x):
@@ -280,13 +278,8 @@ class VAE(keras.Model):
                 raise ValueError(f"weight {weight.path!r} holds NaN or infinity: train again")
 
 
-def _check_choice(name, value, allowed):
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r}: choose one of {', '.join(allowed)}")
-
-
 def _network(role, choice, registry, hidden_dim, output_shape, activation):
     if isinstance(choice, keras.layers.Layer):
         return choice
-    _check_choice(role, choice, registry)
+    check_choice(role, choice, registry)
     return registry[choice](hidden_dim, output_shape, activation=activation)

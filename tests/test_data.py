@@ -568,14 +568,12 @@ def test_draws_are_the_same_with_every_version():
     assert order[:5].tolist() == [287, 188, 810, 657, 138]
 
 
-def test_rescale_and_flatten():
+def test_rescale():
     images = greys(2)
     x = data.rescale(images)
     assert x.dtype == np.float32 and x.max() == 1 and x.min() == 0 and x.shape == images.shape
     np.testing.assert_allclose(x, images / 255, atol=1e-7)
     np.testing.assert_allclose(data.prepare(images, "grey"), x, atol=1e-7)
-    assert data.flatten(images).shape == (2, 256) and data.flatten(images).dtype == np.uint8
-    np.testing.assert_array_equal(data.flatten(images)[1], np.arange(256))
     with pytest.raises(TypeError, match="uint8"):
         data.rescale(x)
 

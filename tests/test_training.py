@@ -111,7 +111,7 @@ def test_profile(monkeypatch):
         monkeypatch.setenv("VAE_PROFILE", value)
         assert training.profile().choose(quick=1, class_=2, full=3) == 2
     monkeypatch.delenv("VAE_PROFILE")
-    assert training.profile().name == "class"
+    assert training.profile() == "class"
     for value, want in (("quick", 1), ("full", 3)):  # read at each call
         monkeypatch.setenv("VAE_PROFILE", value)
         assert training.profile().choose(quick=1, class_=2, full=3) == want

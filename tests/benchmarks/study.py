@@ -40,7 +40,7 @@ def train_and_score(results, dataset, build, *, name, protocol, seed, num_sample
     fresh.set_weights(vae.get_weights())
     fresh.save(path)
     test = np.asarray(data.prepare(dataset.test.images, protocol, seed=data.TEST_SEED))
-    score = evaluation.log_likelihood(vae, test, num_samples, seed=SCORE_SEED, progress=True)
+    score = evaluation.log_likelihood(vae, test, num_samples, seed=SCORE_SEED)
     few = evaluation.log_likelihood(vae, test[:200], 200, seed=SCORE_SEED)
     z_mean, _ = evaluation.posterior_moments(vae, test)
     common = {"seed": seed, "seconds": round(history.seconds, 1)}
