@@ -298,7 +298,7 @@ def prepare(images: np.ndarray, protocol: str, *, seed: int = 0, epoch: int = 0)
     """Images (n, h, w, c) under a protocol, float32; drawn by (seed, epoch) and place alone."""
     images = _check_images(images)
     check_choice("protocol", protocol, PROTOCOLS)
-    _check_integers(seed=(seed, 0), epoch=(epoch, 0))
+    _check_whole(seed=(seed, 0), epoch=(epoch, 0))
     prepared = np.empty(images.shape, np.float32)
     with tf.device("CPU:0"):
         for block in range(-(-len(images) // 1024)):  # in blocks, for the sake of memory
@@ -310,7 +310,7 @@ def prepare(images: np.ndarray, protocol: str, *, seed: int = 0, epoch: int = 0)
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
     """Batches that hold `n` images, the last one ragged."""
-    _check_integers(n=(n, 1), batch_size=(batch_size, 1))
+    _check_whole(n=(n, 1), batch_size=(batch_size, 1))
     return -(-n // batch_size)
 
 
@@ -330,7 +330,7 @@ def pipeline(images: np.ndarray, *, protocol: str, batch_size: int, seed: int, e
     images, n = _check_images(images), len(images)
     steps = steps_per_epoch(n, batch_size)
     check_choice("protocol", protocol, PROTOCOLS)
-    _check_integers(seed=(seed, 0), initial_epoch=(initial_epoch, 0), epochs=(epochs, initial_epoch))
+    _check_whole(seed=(seed, 0), initial_epoch=(initial_epoch, 0), epochs=(epochs, initial_epoch))
     if labels is not None and np.shape(labels) != (n,):
         raise ValueError(f"labels must have shape ({n},), got {np.shape(labels)}")
     if protocol == "static":  # drawn once, and kept as the grey values 0 and 255
@@ -365,7 +365,7 @@ def check_choice(name: str, value, allowed) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
-def _check_integers(**values) -> None:
+def _check_whole(**values) -> None:
     for name, (value, low) in values.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(f"{name} must be a whole number, got {value!r}")
