@@ -7,30 +7,30 @@ conv_k40    forty latents, dynamic protocol, at most 15 minutes
 filters     the tutorial's network with its filters times 1, 2 and 4, for equal seconds
 cifar10     bits/dim of a convolutional VAE and of an MLP on CIFAR-10, for equal seconds
 
-Resumable: the same command goes on after an interruption (`build/runs/`).
+The first two resume: the same command goes on after an interruption (`build/runs/`).
 """
 
 import sys
 
-from study import RUNS, SCORE_SEED, train_and_score
+from study import SCORE_SEED, train_and_score
 
 from helpers import data, evaluation, training
 from helpers.networks import ResidualDecoder
 from helpers.vae import VAE
 
 SEED = 42
-HEADLINES = {
+HEADLINES = {  # the epoch under way is finished: the seconds leave room for one
     "conv_k2": (
         dict(latent_dim=2, hidden_dim=(512, 512)),
-        dict(protocol="threshold", epochs=14, seconds=300, num_samples=100),
+        dict(protocol="threshold", epochs=14, seconds=280, num_samples=100),
     ),
     "conv_k40": (
         dict(latent_dim=40, hidden_dim=(512, 512)),
-        dict(protocol="dynamic", epochs=42, seconds=900, num_samples=1000),
+        dict(protocol="dynamic", epochs=42, seconds=880, num_samples=1000),
     ),
 }
 DECODER = dict(filters=(512, 32, 32, 32), output_shape=(28, 28, 1), activation="silu")
-EQUAL_SECONDS = 90
+EQUAL_SECONDS, BATCH = 90, 128
 
 
 def headline(name: str) -> None:
@@ -51,18 +51,24 @@ def headline(name: str) -> None:
     )  # fmt: skip
 
 
-def equal_seconds(name: str, dataset, model: dict, protocol: str, epochs: int) -> tuple:
-    """Train on the training split for EQUAL_SECONDS; return the model and its history.
+def equal_seconds(dataset, model: dict, protocol: str) -> tuple:
+    """Train on the training split for EQUAL_SECONDS; return the model, its history, the images.
 
-    The cosine must end where the seconds end: `epochs` is what fits, found by a first short run.
+    How many images that is a short run tells first, so that the cosine ends where the seconds end.
     """
-    training.set_seed(SEED)
-    vae = VAE(image_shape=dataset.image_shape, **model, seed=SEED)
-    history = training.fit(
-        vae, dataset.train.images, protocol=protocol, seed=SEED, epochs=epochs, batch_size=128,
-        learning_rate=1e-3, seconds=EQUAL_SECONDS, run_dir=RUNS / name, verbose=1,
-    )  # fmt: skip
-    return vae, history
+    images, n = dataset.train.images, 20 * BATCH
+    settings = dict(protocol=protocol, seed=SEED, batch_size=BATCH, learning_rate=1e-3, verbose=0)
+
+    def build():
+        training.set_seed(SEED)
+        return VAE(image_shape=dataset.image_shape, **model, seed=SEED)
+
+    trial = training.fit(build(), images[:n], epochs=3, **settings)
+    seen = int(EQUAL_SECONDS * n / trial["seconds"][1:].mean())
+    epochs = -(-seen // len(images))
+    vae = build()
+    history = training.fit(vae, images[: seen // epochs], epochs=epochs, **settings)
+    return vae, history, seen
 
 
 def filters() -> None:
@@ -70,40 +76,40 @@ def filters() -> None:
     dataset = data.load_mnist()
     results = evaluation.Results("03", dataset)
     test = data.prepare(dataset.test.images, "threshold", seed=data.TEST_SEED)
-    for factor, epochs in ((1, 8), (2, 4), (4, 2)):
+    for factor in (1, 2, 4):
         model = dict(latent_dim=2, encoder="conv", decoder="conv", activation="relu")
         model |= dict(hidden_dim=(32 * factor, 64 * factor))
         name = f"conv_filters_x{factor}"
-        vae, history = equal_seconds(name, dataset, model, "threshold", epochs)
+        vae, history, seen = equal_seconds(dataset, model, "threshold")
         elbo = evaluation.log_likelihood(vae, test, 10, seed=SCORE_SEED).elbo
         results.record(
             f"mnist/threshold/{name}/elbo", elbo, seed=SEED, seconds=round(history.seconds, 1),
-            epochs=len(history.epochs), weights=vae.count_params(), unit="nats",
+            images_seen=seen, weights=vae.count_params(), unit="nats",
         )  # fmt: skip
-        print(f"{name}: test ELBO {elbo:.2f} after {history.seconds:.0f} s")
+        print(f"{name}: test ELBO {elbo:.2f} after {history.seconds:.0f} s, {seen:,} images")
 
 
 def cifar10() -> None:
-    """Record bits/dim of two networks of about equal training time under one likelihood."""
+    """Record bits/dim of a dense and a convolutional network after equal seconds."""
     dataset = data.load_cifar10()
     results = evaluation.Results("03", dataset)
     test = data.prepare(dataset.test.images, "grey")
     common = dict(latent_dim=128, likelihood="discretised_logistic", activation="gelu")
     models = {
-        "mlp": (dict(hidden_dim=(512, 512), decoder="gaussian_mlp"), 10),
-        "conv": (dict(hidden_dim=(32, 64), encoder="conv", decoder="conv_gaussian"), 4),
+        "mlp": dict(hidden_dim=(512, 512), decoder="gaussian_mlp"),
+        "conv": dict(hidden_dim=(32, 64), encoder="conv", decoder="conv_gaussian"),
     }
-    for kind, (model, epochs) in models.items():
+    for kind, model in models.items():
         name = f"{kind}_cifar10"
-        vae, history = equal_seconds(name, dataset, common | model, "grey", epochs)
+        vae, history, seen = equal_seconds(dataset, common | model, "grey")
         score = evaluation.log_likelihood(vae, test, 10, seed=SCORE_SEED)
         bits = evaluation.bits_per_dim(score.elbo, test[0].size, dequantised=False)
         results.record(
             f"cifar10/grey/{name}/elbo_bits_per_dim", bits, seed=SEED, unit="bits/dim",
-            seconds=round(history.seconds, 1), epochs=len(history.epochs),
-            weights=vae.count_params(), images=dataset.label,
+            seconds=round(history.seconds, 1), images_seen=seen, weights=vae.count_params(),
+            images=dataset.label,
         )  # fmt: skip
-        print(f"{dataset.label}, {name}: {bits:.3f} bits/dim after {history.seconds:.0f} s")
+        print(f"{dataset.label}, {name}: {bits:.3f} bits/dim, {history.seconds:.0f} s, {seen:,}")
 
 
 STUDIES = {"filters": filters, "cifar10": cifar10}

@@ -31,12 +31,12 @@ CONTESTANTS = {  # network, batch size, epochs, peak rate, schedule, steps betwe
         32, 10, 1e-4, "constant", 18_750,
     ),
     "conv": (
-        dict(encoder="residual", decoder="residual", hidden_dim=(32, 256), activation="gelu"),
-        128, 3, 3e-3, "cosine", 100,
+        dict(encoder="conv", decoder="conv", hidden_dim=(16, 32), activation="gelu"),
+        128, 2, 3e-3, "cosine", 50,
     ),
     "mlp": (
         dict(hidden_dim=(256, 256), activation="gelu"),
-        128, 4, 3e-3, "cosine", 100,
+        128, 3, 3e-3, "cosine", 50,
     ),
 }  # fmt: skip
 FILE = RUNS / "time_to_elbo.json"
