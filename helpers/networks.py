@@ -243,19 +243,30 @@ class Residual(layers.Layer):
 
 @register
 class ResidualDecoder(ConvNet):
-    """Dense, residual blocks on places of 4 x 4 pixels, a logit for each pixel.
+    """Dense layers, residual blocks on places of 4 x 4 pixels, a logit for each pixel.
 
-    filters (512, 32, 64): dense of 512, one block of 32 filters within, 64 channels between blocks.
+    filters (512, 32, 64): one dense of 512, one block with 32 filters inside, 64 channels between
+    blocks. All but the last are dense where `blocks` is 0; by default all but the first are blocks.
     """
 
     values = 1
 
+    def __init__(self, filters, output_shape, blocks=None, **kwargs):
+        self.blocks = len(filters) - 2 if blocks is None else blocks
+        super().__init__(filters, output_shape, **kwargs)
+
     def make_layers(self):
-        dense, *blocks, patches = self.filters
-        first = layers.Dense(dense, self.activation), *self.first_image(patches, 4)
-        blocks = [Residual(f, self.kernel_size, self.activation) for f in blocks]
+        *widths, patches = self.filters
+        dense = [layers.Dense(w, self.activation) for w in widths[: len(widths) - self.blocks]]
+        blocks = [
+            Residual(f, self.kernel_size, self.activation) for f in widths[len(dense) :]
+        ]
         last = self.last(layers.Conv2DTranspose, 4 * self.kernel_size, 4, "same")
-        return *first, *blocks, layers.Activation(self.activation), last
+        first = self.first_image(patches, 4)
+        return *dense, *first, *blocks, layers.Activation(self.activation), last
+
+    def get_config(self):
+        return {**super().get_config(), "blocks": self.blocks}
 
 
 ENCODERS = {"gaussian_mlp": GaussianMLP, "conv": ConvEncoder}

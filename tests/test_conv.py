@@ -95,12 +95,16 @@ def test_every_pair_trains_saves_and_loads(pair, shape, tmp_path):
         GaussianConvDecoder((5, 3), (28, 28, 1)),
         UpsampleDecoder((5, 3), (28, 28, 1), kernel_size=5),
         ResidualDecoder((7, 5, 3), (28, 28, 1), activation="tanh"),
+        ResidualDecoder((7, 6, 5, 3), (28, 28, 1), blocks=1, kernel_size=1),
     ],
     ids=lambda network: type(network).__name__,
 )
 def test_a_configuration_holds_every_argument(network):
     config = network.get_config()
-    assert set(config) == {"filters", "output_shape", "context_dim", "activation", "kernel_size"}
+    own = {"blocks"} if isinstance(network, ResidualDecoder) else set()
+    assert set(config) - own == {
+        "filters", "output_shape", "context_dim", "activation", "kernel_size"
+    }  # fmt: skip
     assert type(network).from_config(config).get_config() == config
     x = tf.zeros((2, 28, 28, 1) if "Encoder" in type(network).__name__ else (2, 4))
     network.build(x.shape)
@@ -135,6 +139,13 @@ def test_the_blog_post_s_layers():
         (1600,), (5, 5, 64), (10, 10, 64), (12, 12, 64), (24, 24, 64), (26, 26, 32), (28, 28, 1)
     ]  # fmt: skip
     assert vae.encoder.body[-1].rate == 0.5
+
+
+def test_dense_layers_and_residual_blocks_share_the_widths():
+    for blocks, wanted in ((None, [1, 2]), (1, [2, 1]), (0, [3, 0])):
+        names = [type(layer).__name__ for layer in ResidualDecoder(
+            (7, 6, 5, 3), (28, 28, 1), blocks=blocks).body]  # fmt: skip
+        assert [names.count("Dense") - 1, names.count("Residual")] == wanted  # one makes the image
 
 
 def test_a_residual_block_adds():
