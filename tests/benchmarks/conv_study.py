@@ -22,7 +22,7 @@ SEED = 42
 HEADLINES = {  # the epoch under way is finished: the seconds leave room for one
     "conv_k2": (
         dict(latent_dim=2, hidden_dim=(512, 512, 512)), dict(filters=(512, 512, 32, 32), blocks=1),
-        dict(protocol="threshold", epochs=17, seconds=280, ema_momentum=0.99, num_samples=100),
+        dict(protocol="threshold", epochs=14, seconds=280, ema_momentum=0.99, num_samples=100),
     ),
     "conv_k40": (
         dict(latent_dim=40, hidden_dim=(512, 512)), dict(filters=(512, 32, 32, 32)),
