@@ -29,7 +29,7 @@ HEADLINES = {  # the epoch under way is finished: the seconds leave room for one
         dict(protocol="dynamic", epochs=42, seconds=880, ema_momentum=0.999, num_samples=1000),
     ),
 }
-EQUAL_SECONDS, BATCH = 90, 128
+EQUAL_SECONDS, BATCH = 60, 128
 
 
 def headline(name: str) -> None:
