@@ -56,7 +56,7 @@ def equal_seconds(dataset, model: dict, protocol: str) -> tuple:
 
     How many images that is a short run tells first, so that the cosine ends where the seconds end.
     """
-    images, n = dataset.train.images, 20 * BATCH
+    images, n = dataset.train.images, 8 * BATCH
     settings = dict(protocol=protocol, seed=SEED, batch_size=BATCH, learning_rate=1e-3, verbose=0)
 
     def build():
@@ -81,7 +81,7 @@ def filters() -> None:
         model |= dict(hidden_dim=(32 * factor, 64 * factor))
         name = f"conv_filters_x{factor}"
         vae, history, seen = equal_seconds(dataset, model, "threshold")
-        elbo = evaluation.log_likelihood(vae, test, 10, seed=SCORE_SEED).elbo
+        elbo = evaluation.log_likelihood(vae, test, 1, seed=SCORE_SEED).elbo
         results.record(
             f"mnist/threshold/{name}/elbo", elbo, seed=SEED, seconds=round(history.seconds, 1),
             images_seen=seen, weights=vae.count_params(), unit="nats",
@@ -102,7 +102,7 @@ def cifar10() -> None:
     for kind, model in models.items():
         name = f"{kind}_cifar10"
         vae, history, seen = equal_seconds(dataset, common | model, "grey")
-        score = evaluation.log_likelihood(vae, test, 10, seed=SCORE_SEED)
+        score = evaluation.log_likelihood(vae, test, 1, seed=SCORE_SEED)
         bits = evaluation.bits_per_dim(score.elbo, test[0].size, dequantised=False)
         results.record(
             f"cifar10/grey/{name}/elbo_bits_per_dim", bits, seed=SEED, unit="bits/dim",
