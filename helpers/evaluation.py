@@ -241,8 +241,7 @@ def bits_per_dim(log_p, num_dims: int, *, dequantised: bool) -> float:
     """Turn nats per image (a number, or an array to average) into bits per dimension.
 
     ``-log p / (D ln 2)`` with D = `num_dims` numbers per image (3,072 for CIFAR-10). A density of
-    pixels dequantised to ``(x + u) / 256`` gets 8 added, a probability of 8-bit pixels does not.
-    """
+    pixels dequantised to ``(x + u) / 256`` gets 8 added, a probability of 8-bit pixels does not."""
     if num_dims < 1:
         raise ValueError(f"num_dims={num_dims!r}: give the numbers per image, at least 1")
     return 8.0 * dequantised - float(np.mean(log_p)) / (num_dims * np.log(2.0))

@@ -137,8 +137,7 @@ class ConvNet(keras.Model):
     Takes images or z and returns the triple. `filters` are those of the convolutions, in the order
     in which data meets them; `output_shape` is the latent size, or (height, width, channels);
     `context_dim` the size of the extra output that flows take (0: none); `activation` that of all
-    layers but the last. Built in notebook 03.
-    """
+    layers but the last. Built in notebook 03."""
 
     values = 2  # for each output: mean and log-variance, or one logit
 
@@ -243,11 +242,9 @@ class Residual(layers.Layer):
 
 @register
 class ResidualDecoder(ConvNet):
-    """Dense layers, residual blocks on places of 4 x 4 pixels, a logit for each pixel.
+    """Dense layers, `blocks` residual blocks on places of 4 x 4 pixels, a logit for each pixel.
 
-    filters (512, 32, 64): one dense of 512, one block with 32 filters inside, 64 channels between
-    blocks. All but the last are dense where `blocks` is 0; by default all but the first are blocks.
-    """
+    `filters`: dense widths, one number inside each block (default: all but the first), channels."""
 
     values = 1
 
@@ -256,14 +253,11 @@ class ResidualDecoder(ConvNet):
         super().__init__(filters, output_shape, **kwargs)
 
     def make_layers(self):
-        *widths, patches = self.filters
-        dense = [layers.Dense(w, self.activation) for w in widths[: len(widths) - self.blocks]]
-        blocks = [
-            Residual(f, self.kernel_size, self.activation) for f in widths[len(dense) :]
-        ]
+        n, act = len(self.filters) - 1 - self.blocks, self.activation
+        dense = [layers.Dense(width, act) for width in self.filters[:n]]
+        blocks = [Residual(f, self.kernel_size, act) for f in self.filters[n:-1]]
         last = self.last(layers.Conv2DTranspose, 4 * self.kernel_size, 4, "same")
-        first = self.first_image(patches, 4)
-        return *dense, *first, *blocks, layers.Activation(self.activation), last
+        return *dense, *self.first_image(self.filters[-1], 4), *blocks, layers.Activation(act), last
 
     def get_config(self):
         return {**super().get_config(), "blocks": self.blocks}

@@ -167,8 +167,7 @@ def latent_explorer(vae, z, labels, class_names, *, n: int = 31, limit: float = 
     """Return a page element that shows the decoded image under the pointer; it needs no kernel.
 
     Pointer, touch or arrow keys move over [-limit, limit] x [-limit, limit]; images are decoded
-    beforehand at n x n points. z (m, 2) with labels (m,) are drawn, and name the nearest class.
-    """
+    beforehand at n x n points. z (m, 2) with labels (m,) are drawn, and name the nearest class."""
     z, labels = np.asarray(z, np.float64), np.asarray(labels)
     if z.shape[1:] != (2,) or labels.shape != z.shape[:1] or not len(z):
         raise ValueError(f"z has shape {z.shape}, labels {labels.shape}; allowed: (m, 2) and (m,)")

@@ -168,7 +168,7 @@ def test_a_residual_block_adds():
         (lambda: ConvEncoder((), 2), r"filters=\(\)"),
         (lambda: ConvEncoder((8, 0), 2), r"filters=\(8, 0\)"),
         (lambda: ConvEncoder((8,), 2, kernel_size=0), "kernel_size=0"),
-        (lambda: make(encoder="resnet"), "encoder='resnet'.*conv"),
+        (lambda: make(encoder="resnet"), "encoder must be .*'conv'.*got 'resnet'"),
         (lambda: make(likelihood="gaussian"), "likelihood='gaussian'"),
     ],
 )
