@@ -220,9 +220,13 @@ def log_likelihood(vae, x, num_samples: int, *, seed: int = 0, max_rows=2048) ->
 
 
 def posterior_moments(vae, x, batch_size: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """Return the posterior means and log-variances, each of shape (images, latent)."""
+    """Return the posterior means and log-variances, each of shape (images, latent).
+
+    With a flow: what it makes of the mean of its base, and the log-variances of the base.
+    """
     vae.check_images(x)
-    parts = [vae.encode(x[i : i + batch_size])[:2] for i in range(0, len(x), batch_size)]
+    batches = [x[i : i + batch_size] for i in range(0, len(x), batch_size)]
+    parts = [(vae.code(batch), vae.encode(batch)[1]) for batch in batches]
     return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
 
 

@@ -249,15 +249,23 @@ class ResidualDecoder(ConvNet):
     values = 1
 
     def __init__(self, filters, output_shape, blocks=None, **kwargs):
-        self.blocks = len(filters) - 2 if blocks is None else blocks
+        most = len(as_sizes(filters, "filters")) - 1
+        self.blocks = most - 1 if blocks is None else blocks
+        if self.blocks not in range(most + 1):
+            raise ValueError(f"blocks={blocks!r} with filters={filters!r}: give 0 to {most}")
         super().__init__(filters, output_shape, **kwargs)
 
     def make_layers(self):
         n, act = len(self.filters) - 1 - self.blocks, self.activation
         dense = [layers.Dense(width, act) for width in self.filters[:n]]
         blocks = [Residual(f, self.kernel_size, act) for f in self.filters[n:-1]]
-        last = self.last(layers.Conv2DTranspose, 4 * self.kernel_size, 4, "same")
-        return *dense, *self.first_image(self.filters[-1], 4), *blocks, layers.Activation(act), last
+        first, places = self.first_image(self.filters[-1], 4)
+        (height, width, _), c = places.target_shape, self.out_shape[-1]
+        pixels = (  # 16 pixels for each place, then the places side by side
+            layers.Conv2D(16 * c, self.kernel_size, padding="same"),
+            layers.Reshape((height, width, 4, 4, c)), layers.Permute((1, 3, 2, 4, 5)),
+            layers.Reshape(self.out_shape))
+        return *dense, first, places, *blocks, layers.Activation(act), *pixels
 
     def get_config(self):
         return {**super().get_config(), "blocks": self.blocks}

@@ -6,10 +6,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from helpers.data import check_choice
+from helpers.flows import IAF, FlowPosterior
 from helpers.networks import DECODERS, ENCODERS, as_sizes
 
 tfd = tfp.distributions
 
+CONTEXT_DIM = 128  # numbers that a named encoder tells each step of the flow about its image
 LIKELIHOODS = ("bernoulli", "grey_bernoulli", "gaussian", "discretised_logistic")
 
 
@@ -114,13 +116,16 @@ class VAE(keras.Model):
     encoder's widths (the decoder mirrors them). `likelihood`: "bernoulli" (binary pixels),
     "gaussian" (dequantised), "discretised_logistic" (8-bit), or "grey_bernoulli": grey pixels under
     a Bernoulli, which is no likelihood. `kl`: "monte_carlo" or "analytic" (closed form); `beta`
-    weighs it in the training loss. Noise of step t is a function of (`seed`, t) alone. A wrong
-    argument is a ValueError that names the allowed ones. Built in notebook 02.
+    weighs it in the training loss, rising from 0 over the first `beta_warmup` steps. `iaf_steps`
+    gated steps of networks `iaf_hidden` wide make the posterior an inverse autoregressive flow
+    (notebook 04). Noise of step t is a function of (`seed`, t) alone. A wrong argument is a
+    ValueError that names the allowed ones. Built in notebook 02.
     """
 
     def __init__(self, latent_dim, image_shape=(28, 28, 1), *, encoder="gaussian_mlp",
                  decoder="bernoulli_mlp", likelihood="bernoulli", hidden_dim=(200, 200),
-                 activation="tanh", kl="monte_carlo", beta=1.0, seed=0, name=None):
+                 activation="tanh", kl="monte_carlo", beta=1.0, beta_warmup=0, iaf_steps=0,
+                 iaf_hidden=(320,), seed=0, name=None):
         super().__init__(name=name)
         (self.latent_dim,) = as_sizes(latent_dim, "latent_dim")
         self.image_shape = as_sizes(image_shape, "image_shape")
@@ -130,19 +135,35 @@ class VAE(keras.Model):
         check_choice("kl", kl, ("monte_carlo", "analytic"))
         if not 0.0 <= beta < float("inf"):
             raise ValueError(f"beta={beta!r}: give a finite number >= 0")
+        for what, n in (("iaf_steps", iaf_steps), ("beta_warmup", beta_warmup)):
+            if not isinstance(n, int | np.integer) or n < 0:
+                raise ValueError(f"{what}={n!r}: give a whole number >= 0")
+        if iaf_steps and kl == "analytic":
+            raise ValueError("kl='analytic' with iaf_steps > 0: a flow's KL has no closed form, "
+                             "use 'monte_carlo'")
         self.likelihood_name, self.kl, self.beta, self.seed = likelihood, kl, float(beta), int(seed)
+        self.beta_warmup = beta_warmup
         widths = list(as_sizes(hidden_dim, "hidden_dim"))
         self._config = dict(
             latent_dim=self.latent_dim, image_shape=list(self.image_shape), encoder=encoder,
             decoder=decoder, likelihood=likelihood, hidden_dim=widths, activation=activation,
-            kl=kl, beta=self.beta, seed=self.seed, name=self.name)
-        self.encoder = _network("encoder", encoder, ENCODERS, widths, latent_dim, activation)
+            kl=kl, beta=self.beta, beta_warmup=beta_warmup, iaf_steps=int(iaf_steps),
+            iaf_hidden=list(as_sizes(iaf_hidden, "iaf_hidden")), seed=self.seed, name=self.name)
+        context = {"context_dim": CONTEXT_DIM} if iaf_steps else {}
+        self.encoder = _network(
+            "encoder", encoder, ENCODERS, widths, latent_dim, activation, **context)
         self.decoder = _network("decoder", decoder, DECODERS, widths[::-1], image_shape, activation)
         self.dropout = False
         # Built at once: a subclassed model that was never built saves a file without weights.
         for network, shape in (self.encoder, self.image_shape), (self.decoder, (self.latent_dim,)):
             if not network.built:
                 network.build((None, *shape))
+        self.flow = None
+        if iaf_steps:
+            context = self.encode(tf.zeros((1, *self.image_shape)))[2]
+            if context is None:
+                raise ValueError(f"iaf_steps={iaf_steps} needs an encoder with context_dim > 0")
+            self.flow = IAF(self.latent_dim, iaf_steps, iaf_hidden, context.shape[-1])
         self.built = True
         has_log_var = self.decode(tf.zeros((1, self.latent_dim)))[1] is not None
         if has_log_var != (likelihood in ("gaussian", "discretised_logistic")):
@@ -161,8 +182,15 @@ class VAE(keras.Model):
 
     def posterior(self, x):
         """Return q(z|x), a distribution over (latent,) for each of the batch's images."""
-        z_mean, z_log_var, _ = self.encode(x)
-        return tfd.MultivariateNormalDiag(z_mean, tf.exp(0.5 * z_log_var))
+        z_mean, z_log_var, context = self.encode(x)
+        base = tfd.MultivariateNormalDiag(z_mean, tf.exp(0.5 * z_log_var))
+        return base if self.flow is None else FlowPosterior(base, self.flow, context)
+
+    def code(self, x):
+        """Return the z that stands for each image, (batch, latent): the mean of q, or, where there
+        is a flow, what it makes of the mean of its base."""
+        z_mean, _, context = self.encode(x)
+        return z_mean if self.flow is None else self.flow(z_mean, context)[0]
 
     def prior(self):
         """Return p(z) = N(0, I)."""
@@ -208,7 +236,10 @@ class VAE(keras.Model):
         try:
             with tf.GradientTape() as tape:
                 log_px_z, kl = self.elbo_terms(x, seed=noise)
-                loss = tf.reduce_mean(self.beta * kl - log_px_z)
+                beta = self.beta
+                if self.beta_warmup:
+                    beta *= tf.minimum(1.0, tf.cast(step + 1, tf.float32) / self.beta_warmup)
+                loss = tf.reduce_mean(beta * kl - log_px_z)
                 # Keras sums gradients over the replicas and scales only losses of its own.
                 scaled = self.optimizer.scale_loss(loss / replica.num_replicas_in_sync)
         finally:
@@ -246,7 +277,7 @@ class VAE(keras.Model):
 
     def reconstruct(self, x):
         """Mean of p(x|z) at the posterior mean, shape (batch, height, width, channels)."""
-        return self.likelihood(self.encode(x)[0]).mean()
+        return self.likelihood(self.code(x)).mean()
 
     def sample(self, n, *, seed, draw=False):
         """Return n images from the prior: the mean of p(x|z), or with ``draw`` a draw from it."""
@@ -278,8 +309,8 @@ class VAE(keras.Model):
                 raise ValueError(f"weight {weight.path!r} holds NaN or infinity: train again")
 
 
-def _network(role, choice, registry, hidden_dim, output_shape, activation):
+def _network(role, choice, registry, hidden_dim, output_shape, activation, **context):
     if isinstance(choice, keras.layers.Layer):
         return choice
     check_choice(role, choice, registry)
-    return registry[choice](hidden_dim, output_shape, activation=activation)
+    return registry[choice](hidden_dim, output_shape, activation=activation, **context)

@@ -15,12 +15,15 @@ RUNS = Path(os.environ.get("VAE_BUILD") or ROOT / "build") / "runs"
 SCORE_SEED = 7  # of the importance samples
 
 
-def train_and_score(results, dataset, build, *, name, protocol, seed, num_samples=1000, **fit):
-    """Train one model, save it as ``data/checkpoints/<name>.keras``, and record its test numbers.
+def train_and_score(
+    results, dataset, build, *, name, protocol, seed, num_samples=1000, test_images=None,
+    keep=True, **fit,
+):  # fmt: skip
+    """Train one model, record its test numbers, `keep` it as ``data/checkpoints/<name>.keras``.
 
     The same call resumes an interrupted training. `build` makes the model; `fit` goes to
     `helpers.training.fit`, where ``joined=True`` trains on train + validation (for headline models,
-    once every choice has been fixed on the validation split).
+    once every choice has been fixed on the validation split). `test_images`: how many are scored.
     """
     images = dataset.train.images
     if fit.pop("joined", False):
@@ -34,23 +37,20 @@ def train_and_score(results, dataset, build, *, name, protocol, seed, num_sample
         vae, images, protocol=protocol, seed=seed, validation=validation,
         run_dir=RUNS / name, verbose=1, **fit,
     )  # fmt: skip
-    CHECKPOINTS.mkdir(exist_ok=True)
-    path = CHECKPOINTS / f"{name}.keras"
-    fresh = type(vae).from_config(vae.get_config())  # a committed model carries no optimizer
-    fresh.set_weights(vae.get_weights())
-    fresh.save(path)
     test = np.asarray(data.prepare(dataset.test.images, protocol, seed=data.TEST_SEED))
-    score = evaluation.log_likelihood(vae, test, num_samples, seed=SCORE_SEED)
-    few = evaluation.log_likelihood(vae, test[:200], 200, seed=SCORE_SEED)
-    z_mean, _ = evaluation.posterior_moments(vae, test)
+    test = test[:test_images]
+    key = f"{dataset.name.lower()}/{protocol}/{name}"
     common = {"seed": seed, "seconds": round(history.seconds, 1)}
+    if keep:
+        commit(results, vae, test, key, name, common)
+    score = evaluation.log_likelihood(vae, test, num_samples, seed=SCORE_SEED)
+    z_mean, _ = evaluation.posterior_moments(vae, test)
     facts = {
         "epochs": len(history.epochs), "batch_size": fit["batch_size"], "images": len(images),
         "weights": vae.count_params(),
     }  # fmt: skip
-    key = f"{dataset.name.lower()}/{protocol}/{name}"
     results.record(
-        f"{key}/log_px", score.mean, **common, **facts, unit="nats", headline=True,
+        f"{key}/log_px", score.mean, **common, **facts, unit="nats", headline=keep,
         samples=num_samples, test_images=len(test), score_seconds=round(score.seconds, 1),
         standard_error=round(score.standard_error, 3),
         monte_carlo_error=round(score.monte_carlo_error, 4),
@@ -58,16 +58,26 @@ def train_and_score(results, dataset, build, *, name, protocol, seed, num_sample
     results.record(f"{key}/elbo", score.elbo, **common, **facts, unit="nats")
     results.record(f"{key}/active_units", evaluation.active_units(z_mean), **common)
     results.record(f"{key}/training_seconds", history.seconds, **common, timing=True)
-    # Re-evaluated wherever the real images are at hand, against what is recorded here.
-    results.record(
-        f"{key}/log_px_200", few.mean, **common, samples=200, test_images=200,
-        score_seed=SCORE_SEED, checkpoint=path.name,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-    )  # fmt: skip
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     results.record(f"{key}/peak_memory_gib", peak, **common, unit="GiB", timing=True)
     print(
         f"{name}: log p {score.mean:.2f} ± {score.standard_error:.2f}, ELBO {score.elbo:.2f}, "
         f"{history.seconds:.0f} s of training, {score.seconds:.0f} s of scoring, {peak:.1f} GiB"
     )
-    return vae, history
+    return score
+
+
+def commit(results, vae, test, key, name, common):
+    """Write the model to `CHECKPOINTS`, with its digest and its score on 200 images on record."""
+    CHECKPOINTS.mkdir(exist_ok=True)
+    path = CHECKPOINTS / f"{name}.keras"
+    fresh = type(vae).from_config(vae.get_config())  # a committed model carries no optimizer
+    fresh.set_weights(vae.get_weights())
+    fresh.save(path)
+    few = evaluation.log_likelihood(vae, test[:200], 200, seed=SCORE_SEED)
+    # Re-evaluated wherever the real images are at hand, against what is recorded here.
+    results.record(
+        f"{key}/log_px_200", few.mean, **common, samples=200, test_images=200,
+        score_seed=SCORE_SEED, checkpoint=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )  # fmt: skip
