@@ -65,10 +65,10 @@ class MADE(keras.layers.Layer):
         self.built = True
 
     def call(self, z, context=None):
-        _check("z", z, len(self.degrees))
+        check_tensor("z", z, len(self.degrees))
         h = tf.tensordot(z, self.kernels[0] * self.masks[0], 1) + self.biases[0]  # (…, width)
         if self.context_dim:
-            _check("context", context, self.context_dim)
+            check_tensor("context", context, self.context_dim)
             h += tf.tensordot(context, self.context_kernel, 1)
         for mask, kernel, bias in list(zip(self.masks, self.kernels, self.biases, strict=True))[1:]:
             h = tf.tensordot(self.activation(h), kernel * mask, 1) + bias
@@ -80,7 +80,8 @@ class MADE(keras.layers.Layer):
                 "activation": keras.activations.serialize(self.activation)}
 
 
-def _check(name, value, size):
+def check_tensor(name, value, size):
+    """Raise a ValueError unless the last dimension is `size` and, run eagerly, all is finite."""
     if value is None or value.shape[-1] != size:
         got = None if value is None else tuple(value.shape)
         raise ValueError(f"{name} of shape {got}: the last dimension must be {size}")

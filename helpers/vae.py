@@ -5,8 +5,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from helpers import flows
 from helpers.data import check_choice
-from helpers.flows import IAF, FlowPosterior
 from helpers.networks import DECODERS, ENCODERS, as_sizes
 
 tfd = tfp.distributions
@@ -163,7 +163,7 @@ class VAE(keras.Model):
             context = self.encode(tf.zeros((1, *self.image_shape)))[2]
             if context is None:
                 raise ValueError(f"iaf_steps={iaf_steps} needs an encoder with context_dim > 0")
-            self.flow = IAF(self.latent_dim, iaf_steps, iaf_hidden, context.shape[-1])
+            self.flow = flows.IAF(self.latent_dim, iaf_steps, iaf_hidden, context.shape[-1])
         self.built = True
         has_log_var = self.decode(tf.zeros((1, self.latent_dim)))[1] is not None
         if has_log_var != (likelihood in ("gaussian", "discretised_logistic")):
@@ -184,7 +184,7 @@ class VAE(keras.Model):
         """Return q(z|x), a distribution over (latent,) for each of the batch's images."""
         z_mean, z_log_var, context = self.encode(x)
         base = tfd.MultivariateNormalDiag(z_mean, tf.exp(0.5 * z_log_var))
-        return base if self.flow is None else FlowPosterior(base, self.flow, context)
+        return base if self.flow is None else flows.FlowPosterior(base, self.flow, context)
 
     def code(self, x):
         """Return the z that stands for each image, (batch, latent): the mean of q, or, where there

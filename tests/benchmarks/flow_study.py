@@ -25,7 +25,7 @@ BEST_STEPS = 2
 BATCH = 256
 # Filters of the decoder, epochs, seconds (which leave room to finish the epoch under way).
 HEADLINES = {"iaf_15": ((32, 32, 32), 50, 880), "iaf_60": ((32, 32, 32, 32), 140, 3570)}
-STUDY = dict(filters=(32, 32, 32), epochs=16)
+STUDY = dict(filters=(32, 32, 32), epochs=20)
 
 
 def build(steps, filters, warmup_steps, seed):
