@@ -22,10 +22,10 @@ from helpers.vae import VAE
 
 SEED = 42
 BEST_STEPS = 2
-BATCH = 256
+BATCH, LEARNING_RATE = 128, 4e-3
 # Filters of the decoder, epochs, seconds (which leave room to finish the epoch under way).
-HEADLINES = {"iaf_15": ((32, 32, 32), 50, 880), "iaf_60": ((32, 32, 32, 32), 140, 3570)}
-STUDY = dict(filters=(32, 32, 32), epochs=20)
+HEADLINES = {"iaf_15": ((32, 32, 32), 41, 880), "iaf_60": ((64, 64, 64), 85, 3570)}
+STUDY = dict(filters=(32, 32, 32), epochs=17)
 
 
 def build(steps, filters, warmup_steps, seed):
@@ -45,7 +45,7 @@ def train(name, protocol="dynamic", steps=BEST_STEPS, seed=SEED, **settings):
     return train_and_score(
         evaluation.Results("04", dataset), dataset,
         lambda: build(steps, filters, warmup_steps, seed), name=name, protocol=protocol, seed=seed,
-        joined=True, batch_size=BATCH, learning_rate=3e-3, ema_momentum=0.999,
+        joined=True, batch_size=BATCH, learning_rate=LEARNING_RATE, ema_momentum=0.999,
         steps_per_execution=5, validation_freq=10, **settings,
     )  # fmt: skip
 
@@ -59,7 +59,7 @@ def steps(counts=(0, 1, 2, 4), seed=SEED):
     """The number of gated steps alone differs; 2,000 test images are scored."""
     for count in counts:
         name = f"iaf_t{count}_seed{seed}"
-        train(name, steps=count, seed=seed, keep=False, test_images=2000, **STUDY)
+        train(name, steps=count, seed=seed, keep=False, test_images=2_000, **STUDY)
 
 
 def gain():
