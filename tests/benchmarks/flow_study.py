@@ -22,10 +22,10 @@ from helpers.vae import VAE
 
 SEED = 42
 BEST_STEPS = 2
-BATCH, LEARNING_RATE = 128, 4e-3
+BATCH, LEARNING_RATE = 256, 3e-3
 # Filters of the decoder, epochs, seconds (which leave room to finish the epoch under way).
-HEADLINES = {"iaf_15": ((32, 32, 32), 41, 880), "iaf_60": ((64, 64, 64), 85, 3570)}
-STUDY = dict(filters=(32, 32, 32), epochs=17)
+HEADLINES = {"iaf_15": ((32, 32, 32), 48, 880), "iaf_60": ((64, 64, 64), 85, 3570)}
+STUDY = dict(filters=(32, 32, 32), epochs=18)
 
 
 def build(steps, filters, warmup_steps, seed):
