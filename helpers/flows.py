@@ -66,11 +66,12 @@ class MADE(keras.layers.Layer):
 
     def call(self, z, context=None):
         check_tensor("z", z, len(self.degrees))
-        h = tf.tensordot(z, self.kernels[0] * self.masks[0], 1) + self.biases[0]  # (…, width)
+        (kernel, mask, bias), *rest = zip(self.kernels, self.masks, self.biases, strict=True)
+        h = tf.tensordot(z, kernel * mask, 1) + bias  # (…, width)
         if self.context_dim:
             check_tensor("context", context, self.context_dim)
             h += tf.tensordot(context, self.context_kernel, 1)
-        for mask, kernel, bias in list(zip(self.masks, self.kernels, self.biases, strict=True))[1:]:
+        for kernel, mask, bias in rest:
             h = tf.tensordot(self.activation(h), kernel * mask, 1) + bias
         return tf.split(h, 2, axis=-1)  # m and s
 
@@ -160,13 +161,17 @@ class FlowPosterior(tfd.TransformedDistribution):
     """
 
     def __init__(self, base, flow, context=None):
-        self._flow = lambda z: flow(z, context)
+        parameters = dict(base=base, flow=flow, context=context)
         bijector = tfb.Inline(
             lambda z: flow(z, context)[0], lambda z: flow.inverse(z, context),
             forward_log_det_jacobian_fn=lambda z: flow(z, context)[1], forward_min_event_ndims=1)
-        super().__init__(base, bijector, name="FlowPosterior")
+        super().__init__(base, bijector, parameters=parameters, name="FlowPosterior")
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return {"base": tfp.util.BatchedComponentProperties()}  # its batch shape is the base's
 
     def _sample_and_log_prob(self, sample_shape, seed):
         z, log_q = self.distribution.experimental_sample_and_log_prob(sample_shape, seed=seed)
-        z, log_det = self._flow(z)
+        z, log_det = self.parameters["flow"](z, self.parameters["context"])
         return z, log_q - log_det

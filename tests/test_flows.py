@@ -269,6 +269,7 @@ def test_drawn_density_is_the_density_asked_for_later():
     q = posterior(shaken(IAF(5, 2, 16, 3), 0.4), noise(4, 3), latent=5, batch=4)
     z, log_q = q.experimental_sample_and_log_prob(7, seed=(1, 2))
     assert z.shape == (7, 4, 5) and log_q.shape == (7, 4)
+    assert q.batch_shape == (4,) and q.event_shape == (5,)
     np.testing.assert_allclose(q.log_prob(tf.constant(z.numpy())), log_q, atol=1e-4)
     np.testing.assert_allclose(q.sample(7, seed=(1, 2)), z, atol=1e-6)
 
