@@ -22,44 +22,42 @@ from helpers.vae import VAE
 
 SEED = 42
 BEST_STEPS = 2
-BATCH, LEARNING_RATE = 256, 3e-3
-# Filters of the decoder, epochs, seconds (which leave room to finish the epoch under way).
-HEADLINES = {"iaf_15": ((32, 32, 32), 48, 880), "iaf_60": ((64, 64, 64), 85, 3570)}
-STUDY = dict(filters=(32, 32, 32), epochs=18)
+BATCH = 256
+# The epoch under way is finished when the seconds are over: they leave room for one.
+SHORT = dict(filters=(32, 32, 32), iaf_hidden=512, learning_rate=3e-3)
+LONG = dict(filters=(64, 64, 64), iaf_hidden=1024, learning_rate=2e-3)
+HEADLINES = {
+    "iaf_15": SHORT | dict(epochs=48, seconds=880),
+    "iaf_60": LONG | dict(epochs=96, seconds=3560),
+}
+STUDY = SHORT | dict(epochs=18, keep=False, test_images=1_000)
 
 
-def build(steps, filters, warmup_steps, seed):
+def build(steps, filters, iaf_hidden, warmup_steps, seed):
     """Dense encoder, residual decoder on 7 x 7 places, and `steps` gated steps between."""
     decoder = ResidualDecoder((512, *filters), (28, 28, 1), activation="silu")
     return VAE(
         40, encoder="gaussian_mlp", decoder=decoder, hidden_dim=(512, 512), activation="silu",
-        iaf_steps=steps, iaf_hidden=(512,), beta_warmup=warmup_steps, seed=seed,
+        iaf_steps=steps, iaf_hidden=iaf_hidden, beta_warmup=warmup_steps, seed=seed,
     )  # fmt: skip
 
 
-def train(name, protocol="dynamic", steps=BEST_STEPS, seed=SEED, **settings):
-    """Run one training of `epochs` with `filters`; return its score."""
+def train(name, protocol="dynamic", steps=BEST_STEPS, seed=SEED, *, filters, iaf_hidden, **fit):
+    """Train one VAE, score it, record its numbers; `fit` goes to `study.train_and_score`."""
     dataset = data.load_mnist()
-    filters, epochs = settings.pop("filters"), settings["epochs"]
-    warmup_steps = epochs * (60_000 // BATCH) // 7
-    return train_and_score(
+    warmup_steps = fit["epochs"] * (60_000 // BATCH) // 7
+    train_and_score(
         evaluation.Results("04", dataset), dataset,
-        lambda: build(steps, filters, warmup_steps, seed), name=name, protocol=protocol, seed=seed,
-        joined=True, batch_size=BATCH, learning_rate=LEARNING_RATE, ema_momentum=0.999,
-        steps_per_execution=5, validation_freq=10, **settings,
+        lambda: build(steps, filters, iaf_hidden, warmup_steps, seed), name=name,
+        protocol=protocol, seed=seed, joined=True, batch_size=BATCH, ema_momentum=0.999,
+        steps_per_execution=5, validation_freq=10, **fit,
     )  # fmt: skip
-
-
-def headline(name):
-    filters, epochs, seconds = HEADLINES[name]
-    train(name, filters=filters, epochs=epochs, seconds=seconds)
 
 
 def steps(counts=(0, 1, 2, 4), seed=SEED):
-    """The number of gated steps alone differs; 1,000 test images are scored."""
+    """The number of gated steps alone differs."""
     for count in counts:
-        name = f"iaf_t{count}_seed{seed}"
-        train(name, steps=count, seed=seed, keep=False, test_images=1_000, **STUDY)
+        train(f"iaf_t{count}_seed{seed}", steps=count, seed=seed, **STUDY)
 
 
 def gain():
@@ -68,7 +66,7 @@ def gain():
 
 
 def static():
-    train("iaf_static", "static", keep=False, **STUDY)
+    train("iaf_static", "static", **STUDY)
 
 
 STUDIES = {"steps": steps, "gain": gain, "static": static}
@@ -80,7 +78,7 @@ def main(names: list[str]) -> int:
     if unknown:
         sys.exit(f"error: no study {', '.join(unknown)}; choose from {', '.join(known)}")
     for name in names or known:
-        STUDIES[name]() if name in STUDIES else headline(name)
+        STUDIES[name]() if name in STUDIES else train(name, **HEADLINES[name])
     return 0
 
 
