@@ -360,6 +360,7 @@ def _check_images(images) -> np.ndarray:
 
 
 def check_choice(name: str, value, allowed) -> None:
+    """Raise a ValueError that names the allowed values unless `value` is one of them."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 

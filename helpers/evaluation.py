@@ -225,8 +225,8 @@ def posterior_moments(vae, x, batch_size: int = 1000) -> tuple[np.ndarray, np.nd
     With a flow: what it makes of the mean of its base, and the log-variances of the base.
     """
     vae.check_images(x)
-    batches = [x[i : i + batch_size] for i in range(0, len(x), batch_size)]
-    parts = [(vae.code(batch), vae.encode(batch)[1]) for batch in batches]
+    triples = [vae.encode(x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
+    parts = [(vae.carry(z_mean, context), z_log_var) for z_mean, z_log_var, context in triples]
     return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
 
 
@@ -245,7 +245,8 @@ def bits_per_dim(log_p, num_dims: int, *, dequantised: bool) -> float:
     """Turn nats per image (a number, or an array to average) into bits per dimension.
 
     ``-log p / (D ln 2)`` with D = `num_dims` numbers per image (3,072 for CIFAR-10). A density of
-    pixels dequantised to ``(x + u) / 256`` gets 8 added, a probability of 8-bit pixels does not."""
+    pixels dequantised to ``(x + u) / 256`` gets 8 added, a probability of 8-bit pixels does not.
+    """
     if num_dims < 1:
         raise ValueError(f"num_dims={num_dims!r}: give the numbers per image, at least 1")
     return 8.0 * dequantised - float(np.mean(log_p)) / (num_dims * np.log(2.0))

@@ -186,11 +186,15 @@ class VAE(keras.Model):
         base = tfd.MultivariateNormalDiag(z_mean, tf.exp(0.5 * z_log_var))
         return base if self.flow is None else flows.FlowPosterior(base, self.flow, context)
 
+    def carry(self, z, context):
+        """Return what the flow makes of z (batch, latent); z itself where there is none."""
+        return z if self.flow is None else self.flow(z, context)[0]
+
     def code(self, x):
         """Return the z that stands for each image, (batch, latent): the mean of q, or, where there
         is a flow, what it makes of the mean of its base."""
         z_mean, _, context = self.encode(x)
-        return z_mean if self.flow is None else self.flow(z_mean, context)[0]
+        return self.carry(z_mean, context)
 
     def prior(self):
         """Return p(z) = N(0, I)."""

@@ -43,11 +43,12 @@ def main() -> int:
             vae.fit(batches, steps_per_epoch=steps, verbose=0, shuffle=False)
             seconds = time.perf_counter() - start
             speeds[batch_size, iaf_steps].append(batch_size * steps / seconds)
+    results = {0: evaluation.Results("02"), 3: evaluation.Results("04")}
     for (batch_size, iaf_steps), values in speeds.items():
         median = float(np.median(values))
         print(f"T = {iaf_steps}, batch {batch_size}: {median:,.0f} images/s (median of {ROUNDS})")
         name = "mlp_500_k500" + f"_iaf_t{iaf_steps}" * bool(iaf_steps)
-        evaluation.Results("04" if iaf_steps else "02").record(
+        results[iaf_steps].record(
             f"random/grey/{name}/images_per_second_batch_{batch_size}", median, seed=0,
             timing=True, unit="images/s", rounds=[round(v) for v in values],
         )  # fmt: skip

@@ -12,8 +12,9 @@ The first two resume: the same command goes on after an interruption (`build/run
 
 import sys
 import time
+from functools import partial
 
-from study import SCORE_SEED, train_and_score
+from study import SCORE_SEED, run, train_and_score
 
 from helpers import data, evaluation, training  # isort: skip  (first: imports TensorFlow quietly)
 
@@ -121,18 +122,8 @@ def cifar10() -> None:
         print(f"{dataset.label}, {name}: {bits:.3f} bits/dim, {history.seconds:.0f} s, {seen:,}")
 
 
-STUDIES = {"filters": filters, "cifar10": cifar10}
-
-
-def main(names: list[str]) -> int:
-    known = [*HEADLINES, *STUDIES]
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        sys.exit(f"error: no study {', '.join(unknown)}; choose from {', '.join(known)}")
-    for name in names or known:
-        STUDIES[name]() if name in STUDIES else headline(name)
-    return 0
-
+STUDIES = {name: partial(headline, name) for name in HEADLINES}
+STUDIES |= {"filters": filters, "cifar10": cifar10}
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(STUDIES, sys.argv[1:]))

@@ -13,8 +13,9 @@ committed stand in no file; their numbers do.
 """
 
 import sys
+from functools import cache, partial
 
-from study import train_and_score
+from study import run, train_and_score
 
 from helpers import data, evaluation
 from helpers.networks import ResidualDecoder
@@ -42,13 +43,18 @@ def build(steps, filters, iaf_hidden, warmup_steps, seed):
     )  # fmt: skip
 
 
+@cache
+def mnist():
+    """The images and the one record of this call's numbers."""
+    dataset = data.load_mnist()
+    return evaluation.Results("04", dataset), dataset
+
+
 def train(name, protocol="dynamic", steps=BEST_STEPS, seed=SEED, *, filters, iaf_hidden, **fit):
     """Train one VAE, score it, record its numbers; `fit` goes to `study.train_and_score`."""
-    dataset = data.load_mnist()
     warmup_steps = fit["epochs"] * (60_000 // BATCH) // 7
     train_and_score(
-        evaluation.Results("04", dataset), dataset,
-        lambda: build(steps, filters, iaf_hidden, warmup_steps, seed), name=name,
+        *mnist(), lambda: build(steps, filters, iaf_hidden, warmup_steps, seed), name=name,
         protocol=protocol, seed=seed, joined=True, batch_size=BATCH, ema_momentum=0.999,
         steps_per_execution=5, validation_freq=10, **fit,
     )  # fmt: skip
@@ -69,18 +75,8 @@ def static():
     train("iaf_static", "static", **STUDY)
 
 
-STUDIES = {"steps": steps, "gain": gain, "static": static}
-
-
-def main(names: list[str]) -> int:
-    known = [*HEADLINES, *STUDIES]
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        sys.exit(f"error: no study {', '.join(unknown)}; choose from {', '.join(known)}")
-    for name in names or known:
-        STUDIES[name]() if name in STUDIES else train(name, **HEADLINES[name])
-    return 0
-
+STUDIES = {name: partial(train, name, **settings) for name, settings in HEADLINES.items()}
+STUDIES |= {"steps": steps, "gain": gain, "static": static}
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(STUDIES, sys.argv[1:]))

@@ -6,8 +6,9 @@ Resumable: the same command goes on after an interruption (`build/runs/`).
 """
 
 import sys
+from functools import partial
 
-from study import train_and_score
+from study import run, train_and_score
 
 from helpers import data, evaluation
 from helpers.vae import VAE
@@ -21,21 +22,16 @@ MODELS = {
 }
 
 
-def main(names: list[str]) -> int:
-    unknown = sorted(set(names) - set(MODELS))
-    if unknown:
-        sys.exit(f"error: no model {', '.join(unknown)}; choose from {', '.join(MODELS)}")
+def train(name: str) -> None:
+    """Train on train + validation for five minutes, save the model, score it."""
+    model, fit = MODELS[name]
     dataset = data.load_mnist()
-    results = evaluation.Results("02", dataset)
-    for name in names or MODELS:
-        model, fit = MODELS[name]
-        train_and_score(
-            results, dataset, lambda model=model: VAE(**model, seed=SEED), name=name,
-            protocol="dynamic", seed=SEED, seconds=300, joined=True, steps_per_execution=10,
-            validation_freq=10, **fit,
-        )  # fmt: skip
-    return 0
+    train_and_score(
+        evaluation.Results("02", dataset), dataset, lambda: VAE(**model, seed=SEED), name=name,
+        protocol="dynamic", seed=SEED, seconds=300, joined=True, steps_per_execution=10,
+        validation_freq=10, **fit,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run({name: partial(train, name) for name in MODELS}, sys.argv[1:]))

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import resource
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,16 @@ ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = ROOT / "data" / "checkpoints"
 RUNS = Path(os.environ.get("VAE_BUILD") or ROOT / "build") / "runs"
 SCORE_SEED = 7  # of the importance samples
+
+
+def run(studies, names: list[str]) -> int:
+    """Call the studies of these names, or all; `studies` maps names to functions."""
+    unknown = sorted(set(names) - set(studies))
+    if unknown:
+        sys.exit(f"error: no study {', '.join(unknown)}; choose from {', '.join(studies)}")
+    for name in names or studies:
+        studies[name]()
+    return 0
 
 
 def train_and_score(
@@ -64,7 +75,6 @@ def train_and_score(
         f"{name}: log p {score.mean:.2f} ± {score.standard_error:.2f}, ELBO {score.elbo:.2f}, "
         f"{history.seconds:.0f} s of training, {score.seconds:.0f} s of scoring, {peak:.1f} GiB"
     )
-    return score
 
 
 def commit(results, vae, test, key, name, common):
