@@ -1,5 +1,6 @@
 """Importance-weighted likelihood, what the latents do, and the recording of results."""
 
+import hashlib
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 from filelock import FileLock
@@ -59,6 +61,22 @@ def merge_results(path: Path, entries: dict, stale=lambda key, entry: False) -> 
         part = path.with_suffix(".part")
         part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         part.replace(path)
+
+
+def load_recorded(name: str):
+    """Load the model ``data/checkpoints/<name>.keras``, or return None where there is no such file.
+
+    A model file can hold what its writer wished, so one whose SHA-256 is not among the recorded
+    results is a ValueError. `helpers.vae` has to be imported.
+    """
+    path = ROOT / "data" / "checkpoints" / f"{name}.keras"
+    if not path.exists():
+        return print(f"no file {path.name}: this part is skipped")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    recorded = read_results(ROOT / "data" / "results.json").values()
+    if digest not in {entry.get("sha256") for entry in recorded}:
+        raise ValueError(f"{path.name} is not the recorded file: its digest is {digest}")
+    return keras.saving.load_model(path)
 
 
 class Results:

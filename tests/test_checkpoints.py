@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shutil
+import zipfile
 from pathlib import Path
 
 import keras
@@ -33,9 +35,24 @@ def test_file_is_small_and_the_recorded_one(name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_file_loads_without_an_optimizer(name):
-    model = keras.saving.load_model(FOLDER / name)
+    model = evaluation.load_recorded(name.removesuffix(".keras"))
     model.check_weights()
     assert getattr(model, "optimizer", None) is None
+
+
+def test_a_file_that_is_not_on_record_is_not_opened(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "data" / "checkpoints"
+    folder.mkdir(parents=True)
+    shutil.copy(FOLDER.parent / "results.json", tmp_path / "data")
+    monkeypatch.setattr(evaluation, "ROOT", tmp_path)
+    assert evaluation.load_recorded("mlp_best") is None
+    assert capsys.readouterr().out == "no file mlp_best.keras: this part is skipped\n"
+    path = shutil.copy(FOLDER / "mlp_best.keras", folder)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"other bytes, the same weights"
+    keras.saving.load_model(path)
+    with pytest.raises(ValueError, match=r"mlp_best.keras is not the recorded .*[0-9a-f]{64}"):
+        evaluation.load_recorded("mlp_best")
 
 
 @pytest.mark.real_data
