@@ -108,6 +108,28 @@ def _free_bits(tf, order="mean first"):
     return free_bits
 
 
+def _lean(np, root=True, each=True, half=True):
+    """Exercise 2 of 04."""
+
+    def lean(z, rho):
+        left = 1 - rho**2
+        second = rho * z[:, 0] + (np.sqrt(left) if root else left) * z[:, 1]
+        log_det = (0.5 if half else 1.0) * np.log(left)
+        return np.stack([z[:, 0], second], axis=1), np.full(len(z), log_det) if each else log_det
+
+    return lean
+
+
+def _effective_sample_size(np, stable=True, axis=0, squared=True):
+    """Exercise 3 of 04."""
+
+    def size(log_w):
+        w = np.exp(log_w - (log_w.max(axis=axis, keepdims=True) if stable else 0.0))
+        return w.sum(axis=axis) ** (2 if squared else 1) / (w**2).sum(axis=axis)
+
+    return size
+
+
 EXERCISES: dict[str, dict[str, Exercise]] = {
     "01": {
         "check_protocol": Exercise(("b",), [("a",), ("c",), ("d",)]),
@@ -184,6 +206,25 @@ EXERCISES: dict[str, dict[str, Exercise]] = {
                 lambda names: (_free_bits(names["tf"], "maximum first"),),
                 lambda names: (_free_bits(names["tf"], "no allowance"),),
                 lambda names: (_free_bits(names["tf"], "no sum"),),
+            ],
+        ),
+    },
+    "04": {
+        "check_passes": Exercise(((3, 60),), [((60, 3),), ((3, 20),), ((1, 60),)]),
+        "check_lean": Exercise(
+            lambda names: (_lean(names["np"]),),
+            [
+                lambda names: (_lean(names["np"], root=False),),
+                lambda names: (_lean(names["np"], each=False),),  # one number for the batch
+                lambda names: (_lean(names["np"], half=False),),
+            ],
+        ),
+        "check_effective_sample_size": Exercise(
+            lambda names: (_effective_sample_size(names["np"]),),
+            [
+                lambda names: (_effective_sample_size(names["np"], stable=False),),
+                lambda names: (_effective_sample_size(names["np"], axis=1),),
+                lambda names: (_effective_sample_size(names["np"], squared=False),),
             ],
         ),
     },

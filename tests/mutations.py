@@ -19,4 +19,5 @@ MUTATIONS: dict[str, Mutation] = {
     "01": Mutation("helpers.data:binarise", "255.0 * u <", "255.0 * u >"),
     "02": Mutation("helpers.vae:VAE.elbo", "log_px_z - kl", "log_px_z + kl"),
     "03": Mutation("helpers.plots:decode_plane", "values[::-1]", "values"),
+    "04": Mutation("helpers.flows:made_masks", "None] < places", "None] <= places"),
 }
