@@ -14,16 +14,20 @@ CHECK = "exercise-check"
 def names_of(nb) -> dict:
     """Return the names that the checks of a notebook may use.
 
-    Those are its imports, its taught definitions, and what the cells tagged exercise-check define:
-    functions and CONSTANTS. Calls and answers in these cells are left out.
+    Those are its imports with short names for parts of them (``tfd = tfp.distributions``), its
+    taught definitions, and what the cells tagged exercise-check define: functions and CONSTANTS.
+    Calls and answers in these cells are left out.
     """
-    kept = []
+    kept, imported = [], set()
     for cell in nb["cells"]:
         if cell["cell_type"] != "code":
             continue
         check = CHECK in course.tags(cell)
         for node in ast.parse(course.source_of(cell)).body:
             if isinstance(node, ast.Import | ast.ImportFrom):
+                kept.append(node)
+                imported |= {name.asname or name.name for name in node.names}
+            elif isinstance(node, ast.Assign) and _is_short_name(node.value, imported):
                 kept.append(node)
             elif isinstance(node, ast.FunctionDef | ast.ClassDef):
                 kept += [node] * (check or "taught" in cell["metadata"])
@@ -34,9 +38,21 @@ def names_of(nb) -> dict:
     return names
 
 
+def _is_short_name(value: ast.expr, imported: set) -> bool:
+    """Say whether an assigned value is a part of an imported module, or a tuple of such parts."""
+    if isinstance(value, ast.Tuple):
+        return all(_is_short_name(part, imported) for part in value.elts)
+    return (
+        isinstance(value, ast.Attribute)
+        and isinstance(value.value, ast.Name)
+        and value.value.id in imported
+    )
+
+
 def checks_of(names: dict) -> list[str]:
-    """Return the names of the check functions."""
-    return sorted(name for name in names if name.startswith("check_"))
+    """Return the names of the check functions that the notebook defines, not those it imports."""
+    own = (name for name, value in names.items() if getattr(value, "__module__", 0) == "exercises")
+    return sorted(name for name in own if name.startswith("check_"))
 
 
 def arguments(answer: exercise_answers.Answer, names: dict) -> tuple:

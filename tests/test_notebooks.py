@@ -202,6 +202,8 @@ def test_exercises(path):
 
 CHECK = """
 import math
+from helpers.data import check_choice
+root = math.sqrt
 LIMIT = 3
 answer = undefined_elsewhere
 def check_root(answer):
@@ -215,7 +217,7 @@ check_root(answer)
 @pytest.mark.parametrize(
     ("condition", "wrong", "complaint"),
     [
-        ("abs(answer - math.sqrt(LIMIT)) < 1e-3", [(9,), (1.5,)], None),
+        ("abs(answer - root(LIMIT)) < 1e-3", [(9,), (1.5,)], None),
         ("True", [(9,), (1.5,)], "accepts wrong answer 1"),
         ("False", [(9,), (1.5,)], "refuses the right answer"),
         ("answer < 2", [(9,)], "1 wrong answers"),
