@@ -51,7 +51,7 @@ class MADE(keras.layers.Layer):
     """
 
     def __init__(self, degrees, hidden, context_dim=0, activation="elu", **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(dtype="float32", **kwargs)  # a density, whatever the policy
         *masks, last = made_masks(degrees, hidden)
         self.masks = [*masks, np.tile(last, 2)]  # m, then s
         self.degrees, self.context_dim = np.asarray(degrees), context_dim
@@ -135,7 +135,7 @@ class IAF(keras.layers.Layer):
     """
 
     def __init__(self, latent_dim, steps, hidden, context_dim=0, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(dtype="float32", **kwargs)
         order = list(range(1, latent_dim + 1))
         self.steps = [MADE(order[:: (-1) ** t], hidden, context_dim) for t in range(steps)]
         self.built = True

@@ -17,6 +17,7 @@ from pathlib import Path
 import filelock
 import keras
 import numpy as np
+import tensorflow as tf
 
 from helpers import data
 
@@ -150,11 +151,14 @@ def fit(model, images, *, epochs, batch_size, protocol, seed, validation=None, v
         if done == epochs or run.history.seconds >= budget:
             optimizer.finalize_variable_values(model.trainable_variables)
             return run.history
+        held_out = validation
+        if validation is not None:
+            held_out = tf.data.Dataset.from_tensor_slices(validation).batch(batch_size)
+            held_out = data.untuned(held_out)
         model.fit(
             data.pipeline(images, **batches, epochs=epochs, initial_epoch=done),
             epochs=epochs, initial_epoch=done, steps_per_epoch=steps, shuffle=False, verbose=0,
-            validation_data=validation, validation_batch_size=batch_size,
-            validation_freq=validation_freq, callbacks=[StopOnNaN(), *callbacks, run])
+            validation_data=held_out, validation_freq=validation_freq, callbacks=[StopOnNaN(), *callbacks, run])
     return run.history
 
 

@@ -174,11 +174,11 @@ class VAE(keras.Model):
 
     def encode(self, x):
         """Return ``(z_mean, z_log_var, context)``, the first two of shape (batch, latent)."""
-        return self.encoder(x, training=self.dropout)
+        return _float32(self.encoder(x, training=self.dropout))
 
     def decode(self, z):
         """Return the decoder's triple for z of shape (batch, latent)."""
-        return self.decoder(z)
+        return _float32(self.decoder(z))
 
     def posterior(self, x):
         """Return q(z|x), a distribution over (latent,) for each of the batch's images."""
@@ -311,6 +311,11 @@ class VAE(keras.Model):
         for weight in self.weights:
             if not np.isfinite(np.asarray(weight)).all():
                 raise ValueError(f"weight {weight.path!r} holds NaN or infinity: train again")
+
+
+def _float32(triple):
+    """A mixed-precision policy ends here: losses and densities want all 24 bits."""
+    return tuple(None if t is None else tf.cast(t, tf.float32) for t in triple)
 
 
 def _network(role, choice, registry, hidden_dim, output_shape, activation, **context):
