@@ -158,7 +158,8 @@ def fit(model, images, *, epochs, batch_size, protocol, seed, validation=None, v
         model.fit(
             data.pipeline(images, **batches, epochs=epochs, initial_epoch=done),
             epochs=epochs, initial_epoch=done, steps_per_epoch=steps, shuffle=False, verbose=0,
-            validation_data=held_out, validation_freq=validation_freq, callbacks=[StopOnNaN(), *callbacks, run])
+            validation_data=held_out, validation_freq=validation_freq,
+            callbacks=[StopOnNaN(), *callbacks, run])
     return run.history
 
 
