@@ -326,6 +326,7 @@ class PyramidDecoder(Pyramid):
             *self.subpixels((2 * height, 2 * width), 2, self.out_shape[-1]))
 
 
-ENCODERS = {"gaussian_mlp": GaussianMLP, "conv": ConvEncoder}
+ENCODERS = {"gaussian_mlp": GaussianMLP, "conv": ConvEncoder, "pyramid": PyramidEncoder}
 DECODERS = {"bernoulli_mlp": BernoulliMLP, "gaussian_mlp": GaussianMLP, "conv": ConvDecoder,
-            "conv_gaussian": GaussianConvDecoder, "residual": ResidualDecoder}
+            "conv_gaussian": GaussianConvDecoder, "residual": ResidualDecoder,
+            "pyramid": PyramidDecoder}
