@@ -106,12 +106,13 @@ def make_optimizer(peak, total_steps, *, warmup=0.05, schedule="cosine", clipnor
     return keras.optimizers.Adam(rate, 0.9, 0.999, global_clipnorm=clipnorm, **average)
 
 
-def fit(model, images, *, epochs, batch_size, protocol, seed, validation=None, validation_freq=1,
-        learning_rate=1e-3, warmup=0.05, schedule="cosine", clipnorm=None, ema_momentum=None,
-        optimizer=None, run_dir=None, callbacks=(), seconds=None, steps_per_execution=1,
-        verbose="auto") -> History:
+def fit(model, images, *, epochs, batch_size, protocol, seed, labels=None, validation=None,
+        validation_freq=1, learning_rate=1e-3, warmup=0.05, schedule="cosine", clipnorm=None,
+        ema_momentum=None, optimizer=None, run_dir=None, callbacks=(), seconds=None,
+        steps_per_execution=1, verbose="auto") -> History:
     """Train on uint8 images (n, h, w, c) of `protocol`; with `run_dir`, resume where a run stopped.
 
+    `labels` (n,) go to `train_step` beside the images: pairs (x, y), without validation.
     `validation`: float32 (m, h, w, c), prepared once. `learning_rate` … `ema_momentum`: for
     `make_optimizer`, unless an `optimizer` is given. Averaged weights serve for validation too.
     `callbacks` are not restored: let them depend on the epoch alone. `seconds`: training seconds,
@@ -124,6 +125,7 @@ def fit(model, images, *, epochs, batch_size, protocol, seed, validation=None, v
     got = f"{epochs=}, {batch_size=}, {steps_per_execution=}, {validation_freq=}, {seconds=}"
     _need(good, f"{got}: allowed are numbers from 1, seconds above 0 or None")
     _need(verbose in ("auto", 0, 1), f"{verbose=}: not 'auto', 0 or 1")
+    _need(labels is None or validation is None, "labels and validation: give one of them")
     batches = dict(protocol=protocol, batch_size=batch_size, seed=seed)
     rate = dict(warmup=warmup, schedule=schedule, clipnorm=clipnorm, ema_momentum=ema_momentum)
     first = data.prepare(images[:batch_size], protocol, seed=seed)
@@ -133,6 +135,7 @@ def fit(model, images, *, epochs, batch_size, protocol, seed, validation=None, v
         batches, **rate, epochs=epochs, learning_rate=learning_rate, images=_sha(images.tobytes()),
         optimizer=optimizer and optimizer.get_config(), validation_freq=validation_freq,
         validation=_sha(np.asarray([] if validation is None else validation).tobytes()),
+        labels=None if labels is None else _sha(np.asarray(labels).tobytes()),
         model={"class": type(model).__name__, **model.get_config()})
     steps = data.steps_per_epoch(len(images), batch_size)
     # A divisor of an epoch's steps: a group across two epochs would take data of the next one.
@@ -156,7 +159,7 @@ def fit(model, images, *, epochs, batch_size, protocol, seed, validation=None, v
             held_out = tf.data.Dataset.from_tensor_slices(validation).batch(batch_size)
             held_out = data.untuned(held_out)
         model.fit(
-            data.pipeline(images, **batches, epochs=epochs, initial_epoch=done),
+            data.pipeline(images, **batches, labels=labels, epochs=epochs, initial_epoch=done),
             epochs=epochs, initial_epoch=done, steps_per_epoch=steps, shuffle=False, verbose=0,
             validation_data=held_out, validation_freq=validation_freq,
             callbacks=[StopOnNaN(), *callbacks, run])

@@ -130,6 +130,17 @@ def _effective_sample_size(np, stable=True, axis=0, squared=True):
     return size
 
 
+def _bayes(np, prior=True, axis=1, each=True):
+    """Exercise 2 of 06."""
+
+    def bayes(log_px_y, py):
+        joint = log_px_y + (np.log(py) if prior else 0.0)
+        p = np.exp(joint - joint.max(axis=1, keepdims=True) if each else joint - joint.max())
+        return p / p.sum(axis=axis, keepdims=True)
+
+    return bayes
+
+
 EXERCISES: dict[str, dict[str, Exercise]] = {
     "01": {
         "check_protocol": Exercise(("b",), [("a",), ("c",), ("d",)]),
@@ -225,6 +236,31 @@ EXERCISES: dict[str, dict[str, Exercise]] = {
                 lambda names: (_effective_sample_size(names["np"], stable=False),),
                 lambda names: (_effective_sample_size(names["np"], axis=1),),
                 lambda names: (_effective_sample_size(names["np"], squared=False),),
+            ],
+        ),
+    },
+    "06": {
+        "check_label_gain": Exercise(
+            lambda names: (names["np"].log(200),),
+            [(40.0,), lambda names: (names["np"].log2(200),), lambda names: (names["np"].log(10),)],
+        ),
+        "check_bayes": Exercise(
+            lambda names: (_bayes(names["np"]),),
+            [
+                lambda names: (_bayes(names["np"], prior=False),),
+                lambda names: (_bayes(names["np"], axis=0),),  # sums over images
+                lambda names: (_bayes(names["np"], each=False),),
+            ],
+        ),
+        "check_accept": Exercise(
+            lambda names: (lambda new, old, u: names["np"].log(u) < new - old,),
+            [
+                lambda names: (lambda new, old, u: names["np"].log(u) < old - new,),
+                (lambda new, old, u: u < new - old,),  # the log-ratio as a probability
+                lambda names: (  # both exponentials vanish
+                    lambda new, old, u: u < names["np"].exp(new) / names["np"].exp(old),
+                ),
+                (lambda new, old, u: new > old,),  # never downhill
             ],
         ),
     },

@@ -186,6 +186,30 @@ def test_fit_learns_and_measures(capfd):
     assert not model.jit_compile
 
 
+class Paired(Tiny):
+    """Sees that each image comes with its own label: image k is filled with the value k."""
+
+    def train_step(self, data):
+        x, y = data
+        tf.debugging.assert_equal(tf.round(255.0 * x[:, 0, 0, 0]), tf.cast(y, tf.float32))
+        return super().train_step(x)
+
+
+def test_labels_stay_with_their_images(tmp_path):
+    labels = np.arange(20, dtype=np.uint8)
+    images = np.tile(labels[:, None, None, None], (1, 4, 4, 1))
+    settings = dict(images=images, labels=labels, protocol="grey", validation=None)
+    whole, _ = run(Paired(), **settings)
+    with pytest.raises(KeyboardInterrupt):
+        run(Paired(), callbacks=[Interrupt(8)], run_dir=tmp_path, **settings)
+    again, _ = run(Paired(), run_dir=tmp_path, **settings)
+    assert same(weights(again), weights(whole))
+    with pytest.raises(ValueError, match="other settings: labels"):
+        run(Paired(), run_dir=tmp_path, **settings | {"labels": labels[::-1].copy()})
+    with pytest.raises(ValueError, match="labels and validation"):
+        run(Paired(), **settings | {"validation": VALIDATION})
+
+
 def test_fit_prints_what_is_asked(capsys):
     run(epochs=15, verbose=1, validation=None)
     assert len(capsys.readouterr().out.splitlines()) == 15
