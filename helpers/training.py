@@ -135,8 +135,15 @@ def fit(model, images, *, epochs, batch_size, protocol, seed, validation=None, v
         validation=_sha(np.asarray([] if validation is None else validation).tobytes()),
         model={"class": type(model).__name__, **model.get_config()})
     steps = data.steps_per_epoch(len(images), batch_size)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    for n in (len(images), 0 if validation is None else len(validation)):
+        shares = batch_size % replicas or n % batch_size % replicas
+        _need(not shares, f"{n} images in batches of {batch_size}: not every batch, the last "
+              f"included, can be dealt out equally to {replicas} replicas")
     # A divisor of an epoch's steps: a group across two epochs would take data of the next one.
-    group = max(k for k in range(1, min(steps, steps_per_execution) + 1) if steps % k == 0)
+    # Keras' loop over the steps of a group fails (3.15) where there are several replicas.
+    most = min(steps, steps_per_execution) if replicas == 1 else 1
+    group = max(k for k in range(1, most + 1) if steps % k == 0)
     with model.distribute_strategy.scope(), contextlib.ExitStack() as stack:
         optimizer = optimizer or make_optimizer(learning_rate, epochs * steps, **rate)
         # XLA off: it slows convolutions down on a CPU, and Keras would choose by itself.

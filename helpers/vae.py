@@ -230,40 +230,49 @@ class VAE(keras.Model):
         return log_px_z - kl
 
     def train_step(self, data):
-        """One gradient step on the batch's mean loss (Keras calls it from `fit`)."""
+        """One gradient step on the mean loss of the whole batch (Keras calls it from `fit`).
+
+        Every replica calls it with its share of the batch, and all take the same step. Built in
+        notebook 07.
+        """
         x, *_ = keras.utils.unpack_x_y_sample_weight(data)
-        replica = tf.distribute.get_replica_context()
-        # Noise is a function of (seed, step, replica): a resumed training draws what it would have.
         step = tf.cast(self.optimizer.iterations, tf.int32)
-        noise = tf.stack([self.seed + replica.replica_id_in_sync_group * 1_000_003, step])
         self.dropout = True  # read when the step is traced: only training drops units
         try:
             with tf.GradientTape() as tape:
-                log_px_z, kl = self.elbo_terms(x, seed=noise)
+                log_px_z, kl = self.elbo_terms(x, seed=self.noise(step))
                 beta = self.beta
                 if self.beta_warmup:
                     beta *= tf.minimum(1.0, tf.cast(step + 1, tf.float32) / self.beta_warmup)
                 loss = tf.reduce_mean(beta * kl - log_px_z)
                 # Keras sums gradients over the replicas and scales only losses of its own.
-                scaled = self.optimizer.scale_loss(loss / replica.num_replicas_in_sync)
+                replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+                scaled = self.optimizer.scale_loss(loss / replicas)
         finally:
             self.dropout = False
         gradients = tape.gradient(scaled, self.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return self._track(log_px_z, kl)
 
+    def noise(self, step):
+        """Seed of a step's draws, a function of (seed, replica, step) alone: a resumed training
+        draws what it would have, and no two replicas draw the same. Built in notebook 07."""
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return tf.stack([self.seed + replica * 1_000_003, step])
+
     def test_step(self, data):
-        """Loss of a batch; its noise depends on the model's seed and the batch's place alone."""
+        """Loss of a batch; its noise depends on seed, replica and the batch's place alone."""
         x, *_ = keras.utils.unpack_x_y_sample_weight(data)
         seen = tf.cast(self.trackers["loss"].count, tf.int32)
-        return self._track(*self.elbo_terms(x, seed=tf.stack([self.seed, seen])))
+        return self._track(*self.elbo_terms(x, seed=self.noise(seen)))
 
     def _track(self, log_px_z, kl):
         # Per-example values, so that a ragged last batch weighs as much as it holds.
         self.trackers["loss"].update_state(self.beta * kl - log_px_z)
         self.trackers["reconstruction"].update_state(-log_px_z)
         self.trackers["kl"].update_state(kl)
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
+        # Shape (1,): with several workers Keras averages over the first axis.
+        return {name: tracker.result()[None] for name, tracker in self.trackers.items()}
 
     @property
     def metrics(self):
