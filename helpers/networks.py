@@ -166,6 +166,19 @@ class ConvNet(keras.Model):
         shape = (*map(int, shape), filters)
         return layers.Dense(int(np.prod(shape)), self.activation), layers.Reshape(shape)
 
+    def blocks_of(self, filters, count):
+        blocks = [Residual(filters, self.kernel_size, self.activation) for _ in range(count)]
+        return *blocks, layers.Activation(self.activation)
+
+    def subpixels(self, shape, factor, channels):
+        """Return the layers from a small image to one `factor` times as high and wide: one
+        convolution gives all pixels of each place (Shi et al. 2016, arXiv 1609.05158)."""
+        height, width, k = *shape[:2], factor
+        return (
+            layers.Conv2D(k * k * channels, self.kernel_size, padding="same"),
+            layers.Reshape((height, width, k, k, channels)), layers.Permute((1, 3, 2, 4, 5)),
+            layers.Reshape((k * height, k * width, channels)))
+
     def build(self, input_shape):
         shape = (None, *input_shape[1:])
         for layer in self.body:
@@ -260,17 +273,60 @@ class ResidualDecoder(ConvNet):
         dense = [layers.Dense(width, act) for width in self.filters[:n]]
         blocks = [Residual(f, self.kernel_size, act) for f in self.filters[n:-1]]
         first, places = self.first_image(self.filters[-1], 4)
-        (height, width, _), c = places.target_shape, self.out_shape[-1]
-        pixels = (  # 16 pixels for each place, then the places side by side
-            layers.Conv2D(16 * c, self.kernel_size, padding="same"),
-            layers.Reshape((height, width, 4, 4, c)), layers.Permute((1, 3, 2, 4, 5)),
-            layers.Reshape(self.out_shape))
+        pixels = self.subpixels(places.target_shape, 4, self.out_shape[-1])
         return *dense, first, places, *blocks, layers.Activation(act), *pixels
 
     def get_config(self):
         return {**super().get_config(), "blocks": self.blocks}
 
 
-ENCODERS = {"gaussian_mlp": GaussianMLP, "conv": ConvEncoder}
+class Pyramid(ConvNet):
+    """Residual blocks at a quarter of the image's size, and dense layers behind a thin image.
+
+    `filters`: four numbers. Few channels next to the dense layer keep its weights few."""
+
+    def __init__(self, filters, output_shape, blocks=2, **kwargs):
+        if len(as_sizes(filters, "filters")) != 4:
+            raise ValueError(f"filters={filters!r}: give four numbers")
+        (self.blocks,) = as_sizes(blocks, "blocks")
+        super().__init__(filters, output_shape, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), "blocks": self.blocks}
+
+
+@register
+class PyramidEncoder(Pyramid):
+    """`filters`: channels at half and at a quarter of the size, of the thin image, dense width."""
+
+    def make_layers(self):
+        half, quarter, thin, dense = self.filters
+        down = self.conv(half, strides=2), layers.Conv2D(quarter, self.kernel_size, 2, "same")
+        code = layers.Flatten(), layers.Dense(dense, self.activation), self.last(layers.Dense)
+        return *down, *self.blocks_of(quarter, self.blocks), self.conv(thin), *code
+
+
+@register
+class PyramidDecoder(Pyramid):
+    """The mirror, with one more residual block at half of the size; a logit for each pixel.
+
+    `filters`: dense width, channels of the thin image, at a quarter and at half of the size."""
+
+    values = 1
+
+    def make_layers(self):
+        dense, thin, quarter, half = self.filters
+        first, places = self.first_image(thin, 4)
+        height, width, _ = places.target_shape
+        return (
+            layers.Dense(dense, self.activation), first, places,
+            layers.Conv2D(quarter, self.kernel_size, padding="same"),
+            *self.blocks_of(quarter, self.blocks), *self.subpixels((height, width), 2, half),
+            *self.blocks_of(half, 1),
+            *self.subpixels((2 * height, 2 * width), 2, self.out_shape[-1]))
+
+
+ENCODERS = {"gaussian_mlp": GaussianMLP, "conv": ConvEncoder, "pyramid": PyramidEncoder}
 DECODERS = {"bernoulli_mlp": BernoulliMLP, "gaussian_mlp": GaussianMLP, "conv": ConvDecoder,
-            "conv_gaussian": GaussianConvDecoder, "residual": ResidualDecoder}
+            "conv_gaussian": GaussianConvDecoder, "residual": ResidualDecoder,
+            "pyramid": PyramidDecoder}

@@ -11,7 +11,14 @@ import tensorflow_probability as tfp
 
 import course
 from helpers import data, networks, plots, training
-from helpers.networks import ConvDecoder, ConvEncoder, GaussianConvDecoder, ResidualDecoder
+from helpers.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    GaussianConvDecoder,
+    PyramidDecoder,
+    PyramidEncoder,
+    ResidualDecoder,
+)
 from helpers.vae import VAE, kl_to_standard_normal
 
 
@@ -40,6 +47,7 @@ PAIRS = [  # encoder, decoder, filters, likelihood, protocol
     ("conv", "conv", (4, 8), "bernoulli", "threshold"),
     ("pool", "upsample", (4, 8), "bernoulli", "dynamic"),
     ("gaussian_mlp", "residual", (4, 6, 8), "bernoulli", "static"),
+    ("pyramid", "pyramid", (4, 6, 2, 8), "bernoulli", "dynamic"),
     ("conv", "conv_gaussian", (4, 8), "gaussian", "dequantised"),
     ("pool", "conv_gaussian", (4, 8), "discretised_logistic", "grey"),
 ]
@@ -96,12 +104,14 @@ def test_every_pair_trains_saves_and_loads(pair, shape, tmp_path):
         UpsampleDecoder((5, 3), (28, 28, 1), kernel_size=5),
         ResidualDecoder((7, 5, 3), (28, 28, 1), activation="tanh"),
         ResidualDecoder((7, 6, 5, 3), (28, 28, 1), blocks=1, kernel_size=1),
+        PyramidEncoder((3, 5, 2, 7), 4, context_dim=6, blocks=1),
+        PyramidDecoder((7, 2, 5, 3), (28, 28, 1), blocks=3, activation="gelu"),
     ],
     ids=lambda network: type(network).__name__,
 )
 def test_a_configuration_holds_every_argument(network):
     config = network.get_config()
-    own = {"blocks"} if isinstance(network, ResidualDecoder) else set()
+    own = {"blocks"} if isinstance(network, ResidualDecoder | networks.Pyramid) else set()
     assert set(config) - own == {
         "filters", "output_shape", "context_dim", "activation", "kernel_size"
     }  # fmt: skip
@@ -148,6 +158,29 @@ def test_dense_layers_and_residual_blocks_share_the_widths():
         assert [names.count("Dense") - 1, names.count("Residual")] == wanted  # one makes the image
 
 
+def test_the_pyramids_mirror_each_other():
+    vae = make("pyramid", "pyramid", (4, 6, 2, 8))
+    images_only = [s for s in sizes(vae.encoder, tf.zeros((1, 28, 28, 1))) if len(s) == 3]
+    assert images_only[0] == (14, 14, 4) and set(images_only[1:-1]) == {(7, 7, 6)}
+    assert images_only[-1] == (7, 7, 2)
+    found = [s for s in sizes(vae.decoder, tf.zeros((1, 3))) if len(s) in (1, 3)]
+    assert [s for i, s in enumerate(found) if s not in found[:i]] == [
+        (8,), (98,), (7, 7, 2), (7, 7, 6), (7, 7, 16), (14, 14, 4), (28, 28, 1)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_subpixels_are_those_of_tensorflow(factor):
+    decoder = PyramidDecoder((4, 2, 3, 2), (28, 28, 1))
+    conv, *rest = decoder.subpixels((5, 3), factor, 2)
+    x = tf.random.stateless_normal((2, 5, 3, 7), (0, factor))
+    wanted = tf.nn.depth_to_space(conv(x), factor)
+    got = conv(x)
+    for layer in rest:
+        got = layer(got)
+    np.testing.assert_array_equal(got, wanted)
+
+
 def test_a_residual_block_adds():
     block = networks.Residual(5, 3, "relu")
     block.build((None, 4, 4, 2))
@@ -166,6 +199,9 @@ def test_a_residual_block_adds():
         (lambda: UpsampleDecoder((8, 4), (8, 8, 1)), r"\(8, 8, 1\).*> 8"),
         (lambda: ResidualDecoder((8, 4), (28, 30, 1)), "multiples of 4"),
         (lambda: ConvEncoder((), 2), r"filters=\(\)"),
+        (lambda: PyramidEncoder((8, 4, 2), 2), r"filters=\(8, 4, 2\): give four"),
+        (lambda: PyramidDecoder((8, 4, 2, 2), (28, 28, 1), blocks=0), "blocks=0"),
+        (lambda: PyramidDecoder((8, 4, 2, 2), (30, 28, 1)), "multiples of 4"),
         (lambda: ConvEncoder((8, 0), 2), r"filters=\(8, 0\)"),
         (lambda: ConvEncoder((8,), 2, kernel_size=0), "kernel_size=0"),
         (lambda: make(encoder="resnet"), "encoder must be .*'conv'.*got 'resnet'"),

@@ -676,6 +676,12 @@ def test_draws_of_the_pipeline_have_the_right_mean():
         assert abs(np.concatenate(x).mean() - 0.2) < 5 * np.sqrt(0.16 / 32_000)
 
 
+def test_no_iterator_waits_for_a_tuning_thread():
+    images = np.full((10, 6, 6, 1), 128, np.uint8)
+    dataset = data.pipeline(images, protocol="dynamic", batch_size=4, seed=0)
+    assert dataset.options().autotune.enabled is False
+
+
 def test_pipeline_can_be_iterated_twice_and_without_labels():
     images = np.full((10, 6, 6, 1), 128, np.uint8)
     dataset = data.pipeline(images, protocol="dynamic", batch_size=4, seed=0)

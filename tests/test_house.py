@@ -93,7 +93,7 @@ def test_helpers_stay_smaller_than_the_lessons():
         line for path in (ROOT / "helpers").glob("*.py")
         for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
     ]  # fmt: skip
-    assert len(lines) <= 1600
+    assert len(lines) <= 1700
 
 
 def test_nothing_else_stands_at_the_top():

@@ -10,7 +10,7 @@ them, and no data set is needed.
 import sys
 import time
 
-from helpers import evaluation, training  # isort: skip  (first: imports TensorFlow quietly)
+from helpers import data, evaluation, training  # isort: skip  (first: imports TensorFlow quietly)
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ def make(batch_size, iaf_steps):
     vae.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
     images = np.random.default_rng(0).random((2048, 32, 32, 3), dtype=np.float32)
     batches = tf.data.Dataset.from_tensor_slices(images).batch(batch_size, drop_remainder=True)
-    return vae, batches.cache().repeat()
+    return vae, data.untuned(batches.cache().repeat())
 
 
 def main() -> int:

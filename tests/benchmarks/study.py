@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import data, evaluation, training
+from helpers import data, evaluation, training  # isort: skip  (first: imports TensorFlow quietly)
+
+import keras
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = ROOT / "data" / "checkpoints"
@@ -28,26 +30,31 @@ def run(studies, names: list[str]) -> int:
 
 def train_and_score(
     results, dataset, build, *, name, protocol, seed, num_samples=1000, test_images=None,
-    keep=True, **fit,
+    keep=True, precision="float32", **fit,
 ):  # fmt: skip
     """Train one model, record its test numbers, `keep` it as ``data/checkpoints/<name>.keras``.
 
     The same call resumes an interrupted training. `build` makes the model; `fit` goes to
     `helpers.training.fit`, where ``joined=True`` trains on train + validation (for headline models,
     once every choice has been fixed on the validation split). `test_images`: how many are scored.
+    `precision`: the Keras policy of the training; scores are always those of float32.
     """
     images = dataset.train.images
     if fit.pop("joined", False):
         images = np.concatenate([images, dataset.validation.images])
     training.set_seed(seed)
-    vae = build()
+    keras.mixed_precision.set_global_policy(precision)
+    trained = build()
     validation = np.asarray(
         data.prepare(dataset.validation.images, protocol, seed=data.TEST_SEED)
     )
     history = training.fit(
-        vae, images, protocol=protocol, seed=seed, validation=validation,
+        trained, images, protocol=protocol, seed=seed, validation=validation,
         run_dir=RUNS / name, verbose=1, **fit,
     )  # fmt: skip
+    keras.mixed_precision.set_global_policy("float32")
+    vae = type(trained).from_config(trained.get_config())  # in float32, and without an optimizer
+    vae.set_weights(trained.get_weights())
     test = np.asarray(data.prepare(dataset.test.images, protocol, seed=data.TEST_SEED))
     test = test[:test_images]
     key = f"{dataset.name.lower()}/{protocol}/{name}"
@@ -58,7 +65,7 @@ def train_and_score(
     z_mean, _ = evaluation.posterior_moments(vae, test)
     facts = {
         "epochs": len(history.epochs), "batch_size": fit["batch_size"], "images": len(images),
-        "weights": vae.count_params(),
+        "weights": vae.count_params(), "precision": precision,
     }  # fmt: skip
     results.record(
         f"{key}/log_px", score.mean, **common, **facts, unit="nats", headline=keep,
@@ -81,9 +88,7 @@ def commit(results, vae, test, key, name, common):
     """Write the model to `CHECKPOINTS`, with its digest and its score on 200 images on record."""
     CHECKPOINTS.mkdir(exist_ok=True)
     path = CHECKPOINTS / f"{name}.keras"
-    fresh = type(vae).from_config(vae.get_config())  # a committed model carries no optimizer
-    fresh.set_weights(vae.get_weights())
-    fresh.save(path)
+    vae.save(path)
     few = evaluation.log_likelihood(vae, test[:200], 200, seed=SCORE_SEED)
     # Re-evaluated wherever the real images are at hand, against what is recorded here.
     results.record(
