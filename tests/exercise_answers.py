@@ -141,6 +141,36 @@ def _bayes(np, prior=True, axis=1, each=True):
     return bayes
 
 
+def _average(np, weighted=True, careful=True):
+    """Exercise 2 of 07."""
+
+    def average(means, counts):
+        means, counts = np.asarray(means, float), np.asarray(counts, float)
+        if not weighted:
+            return means.mean(axis=0)
+        if not careful:
+            return counts @ means / counts.sum()
+        return np.average(means[counts > 0], axis=0, weights=counts[counts > 0])
+
+    return average
+
+
+def _noise_scale(np, norm_of_mean=True, shares=True, quotient=True):
+    """Exercise 3 of 07."""
+
+    def noise_scale(gradients, b):
+        gradients, big = np.asarray(gradients), len(gradients) * b
+        small_norm = np.mean(np.sum(gradients**2, axis=1))
+        big_norm = np.sum(gradients.mean(axis=0) ** 2)
+        if not norm_of_mean:
+            small_norm, big_norm = big_norm, small_norm
+        noise = (small_norm - big_norm) / (1 / b - 1 / big if shares else 1)
+        signal = (big * big_norm - b * small_norm) / (big - b)
+        return noise / signal if quotient else noise
+
+    return noise_scale
+
+
 EXERCISES: dict[str, dict[str, Exercise]] = {
     "01": {
         "check_protocol": Exercise(("b",), [("a",), ("c",), ("d",)]),
@@ -261,6 +291,24 @@ EXERCISES: dict[str, dict[str, Exercise]] = {
                     lambda new, old, u: u < names["np"].exp(new) / names["np"].exp(old),
                 ),
                 (lambda new, old, u: new > old,),  # never downhill
+            ],
+        ),
+    },
+    "07": {
+        "check_bytes": Exercise((175e6,), [(100e6,), (200e6,), (43.75e6,), (1.4e9,)]),
+        "check_average": Exercise(
+            lambda names: (_average(names["np"]),),
+            [
+                lambda names: (_average(names["np"], weighted=False),),
+                lambda names: (_average(names["np"], careful=False),),  # 0 * nan
+            ],
+        ),
+        "check_noise_scale": Exercise(
+            lambda names: (_noise_scale(names["np"]),),
+            [
+                lambda names: (_noise_scale(names["np"], norm_of_mean=False),),
+                lambda names: (_noise_scale(names["np"], shares=False),),
+                lambda names: (_noise_scale(names["np"], quotient=False),),
             ],
         ),
     },

@@ -21,4 +21,5 @@ MUTATIONS: dict[str, Mutation] = {
     "03": Mutation("helpers.plots:decode_plane", "values[::-1]", "values"),
     "04": Mutation("helpers.flows:made_masks", "None] < places", "None] <= places"),
     "06": Mutation("helpers.evaluation:local_log_prob", "(2, 2), (2, 1), (2, 0)", "(2, 2), (2, 3)"),
+    "07": Mutation("helpers.vae:VAE.train_step", "loss / replicas", "loss"),
 }
