@@ -83,7 +83,7 @@ class StopOnNaN(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         for metric, value in (logs or {}).items():
             if not np.all(np.isfinite(value)):
-                last = int(self.model.optimizer.iterations)
+                last = int(self.model.optimizer.iterations.numpy())  # mirrored ones are no int
                 first = last - self.model.steps_per_execution + 1
                 raise TrainingDiverged(metric, np.mean(value), first, last, self._epoch)
 

@@ -167,7 +167,7 @@ class VAE(keras.Model):
         codes = self.encode(tf.zeros((1, *self.image_shape)))[0]
         pixels, log_var, _ = self.decode(tf.zeros((1, self.latent_dim)))
         got, want = (codes.shape[1:], pixels.shape[1:]), ((self.latent_dim,), self.image_shape)
-        if got != want:
+        if (got := tuple(map(tuple, got))) != want:
             raise ValueError(f"encoder and decoder give shapes {got}: want {want}")
         has_log_var = log_var is not None
         if has_log_var != (likelihood in ("gaussian", "discretised_logistic")):

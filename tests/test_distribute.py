@@ -51,7 +51,7 @@ def child(folder):
         if undivided:
             model.optimizer.scale_loss = lambda loss: loss * strategy.num_replicas_in_sync
         before = model.get_weights()
-        model.fit(tf.data.Dataset.from_tensors(((x, eps),)), verbose=0)
+        model.fit(tf.data.Dataset.from_tensors(((x, eps),)), shuffle=False, verbose=0)
         parts = [np.ravel(b - a) for a, b in zip(before, model.get_weights(), strict=True)]
         return np.concatenate(parts).tolist()
 
@@ -73,7 +73,7 @@ def child(folder):
 
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            if int(self.model.optimizer.iterations) == 8:
+            if self.model.optimizer.iterations.numpy() == 8:
                 raise KeyboardInterrupt
 
     def train(strategy, **changes):
@@ -87,6 +87,12 @@ def child(folder):
     except KeyboardInterrupt:
         found["kept"] = len(list(Path(folder).glob("epoch-*.npz")))
     found["resumed"] = train(two, run_dir=folder)
+    broken = build(two)
+    broken.decoder.logits_head.bias.assign(np.full(16, np.nan))
+    try:
+        training.fit(broken, images, **settings)
+    except training.TrainingDiverged as error:
+        found["diverged"] = str(error)
     found["refused"] = {}
     for name, change in {"batch": dict(batch_size=7), "validation": dict(validation=x[:5])}.items():
         try:
@@ -130,6 +136,10 @@ def test_a_run_on_two_replicas_resumes_to_the_last_bit(found):
     assert found["kept"] == 2
     assert found["resumed"] == found["whole"]
     assert np.all(np.isfinite(found["whole"][1]))
+
+
+def test_nan_stops_a_run_on_two_replicas(found):
+    assert "nan at step 1, epoch 1" in found["diverged"]
 
 
 def test_what_cannot_be_dealt_out_is_refused(found):

@@ -207,6 +207,11 @@ CASES = [
     ("Residual", lambda t: networks.Residual(0, 3, "relu"), ValueError, "filters=0"),
     ("ResidualDecoder", lambda t: networks.ResidualDecoder((4, 4), (4, 4, 1), blocks=7),
      ValueError, r"blocks=7.*0 to 1"),
+    ("Pyramid", lambda t: networks.Pyramid((4, 4), 2), ValueError, r"filters=\(4, 4\): give four"),
+    ("PyramidEncoder", lambda t: networks.PyramidEncoder((4, 4, 4, 4), 2, blocks=0), ValueError,
+     "blocks=0"),
+    ("PyramidDecoder", lambda t: networks.PyramidDecoder((4, 4, 4, 4), (6, 6, 1)), ValueError,
+     r"output_shape=\(6, 6, 1\)"),
     # --- flows
     ("made_masks", lambda t: flows.made_masks([1, 1], 4), ValueError, r"degrees=\[1, 1\]"),
     ("made_masks", lambda t: flows.made_masks("ab", 4), ValueError, "degrees='ab'"),
@@ -365,7 +370,7 @@ CASES = [
     ("latent_scatter", lambda t: plots.latent_scatter(Z * NAN, [0] * 3, "ab", "t"), ValueError,
      "z from nan"),
     ("latent_scatter", lambda t: plots.latent_scatter(Z, [0, 1, 7], "ab", "t"), ValueError,
-     "labels {0, 1, 7}"),
+     r"labels \{0, 1, 7\}"),
     ("gif", lambda t: plots.gif([]), ValueError, r"frames \[\]"),
     ("gif", lambda t: plots.gif([FRAME / 2]), ValueError, "float64"),
     ("gif", lambda t: plots.gif([FRAME], duration=1), ValueError, "1 ms each"),
@@ -379,7 +384,7 @@ CASES = [
     ("latent_explorer", lambda t: plots.latent_explorer(MODEL, Z + INF, [0] * 3, "ab"), ValueError,
      "z from inf"),
     ("latent_explorer", lambda t: plots.latent_explorer(MODEL, Z, [9] * 3, "ab"), ValueError,
-     "labels {9}"),
+     r"labels \{9\}"),
 ]  # fmt: skip
 
 
