@@ -5,6 +5,7 @@
 #   make lab              JupyterLab in notebooks/
 #   make execute          re-run the committed outputs in the full profile (NB=01 for one notebook)
 #   make lint             ruff on code and notebooks
+#   make student          students' copies, without outputs and solutions, in build/student/
 #   make verify-results   rerun recorded numbers (KEY=02/ for some of them)
 #   make clean            remove build/ and caches (not the environments)
 #
@@ -20,7 +21,7 @@ NB ?=
 KEY ?=
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-unit test-notebooks lab execute lint verify-results clean venv
+.PHONY: run test test-unit test-notebooks lab execute lint student verify-results clean venv
 
 run: $(STAMP)
 	$(BIN)/python tools/run_notebooks.py $(NB)
@@ -44,6 +45,9 @@ execute: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check helpers tests tools notebooks
+
+student: $(STAMP)
+	$(BIN)/python tools/student.py $(NB)
 
 verify-results: $(STAMP)
 	$(BIN)/python tools/verify_results.py "$(KEY)"

@@ -69,7 +69,10 @@ def bare(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("target", ["run", "test", "lab", "execute", "lint", "verify-results"])
+TARGETS = ["run", "test", "lab", "execute", "lint", "student", "verify-results"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_every_target_creates_its_environment(bare, target):
     for constraints, venv in {
         "constraints/newest.txt": ".venv", "constraints/oldest.txt": ".venv-oldest",
