@@ -6,6 +6,7 @@
 #   make execute          re-run the committed outputs in the full profile (NB=01 for one notebook)
 #   make lint             ruff on code and notebooks
 #   make student          students' copies, without outputs and solutions, in build/student/
+#   make links REPO=…     links to Colab and badges for owner/name on GitHub; the first cells
 #   make verify-results   rerun recorded numbers (KEY=02/ for some of them)
 #   make clean            remove build/ and caches (not the environments)
 #
@@ -21,7 +22,7 @@ NB ?=
 KEY ?=
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-unit test-notebooks lab execute lint student verify-results clean venv
+.PHONY: run test test-unit test-notebooks lab execute lint student links verify-results clean venv
 
 run: $(STAMP)
 	$(BIN)/python tools/run_notebooks.py $(NB)
@@ -48,6 +49,9 @@ lint: $(STAMP)
 
 student: $(STAMP)
 	$(BIN)/python tools/student.py $(NB)
+
+links: $(STAMP)
+	$(BIN)/python tools/links.py $(if $(filter command line,$(origin REPO)),"$(REPO)")
 
 verify-results: $(STAMP)
 	$(BIN)/python tools/verify_results.py "$(KEY)"
