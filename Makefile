@@ -7,6 +7,7 @@
 #   make lint             ruff on code and notebooks
 #   make student          students' copies, without outputs and solutions, in build/student/
 #   make links REPO=…     links to Colab and badges for owner/name on GitHub; the first cells
+#   make site             a static site of the committed notebooks in build/site/; needs no network
 #   make verify-results   rerun recorded numbers (KEY=02/ for some of them)
 #   make clean            remove build/ and caches (not the environments)
 #
@@ -22,7 +23,7 @@ NB ?=
 KEY ?=
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-unit test-notebooks lab execute lint student links verify-results clean venv
+.PHONY: run test test-unit test-notebooks lab execute lint student links site verify-results clean venv
 
 run: $(STAMP)
 	$(BIN)/python tools/run_notebooks.py $(NB)
@@ -52,6 +53,9 @@ student: $(STAMP)
 
 links: $(STAMP)
 	$(BIN)/python tools/links.py $(if $(filter command line,$(origin REPO)),"$(REPO)")
+
+site: $(STAMP)
+	$(BIN)/python tools/build_site.py
 
 verify-results: $(STAMP)
 	$(BIN)/python tools/verify_results.py "$(KEY)"

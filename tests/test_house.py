@@ -69,7 +69,7 @@ def bare(tmp_path):
     return tmp_path
 
 
-TARGETS = ["run", "test", "lab", "execute", "lint", "student", "links", "verify-results"]
+TARGETS = "run test lab execute lint student links site verify-results".split()
 
 
 @pytest.mark.parametrize("target", TARGETS)
