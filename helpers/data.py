@@ -49,8 +49,8 @@ class Split:
     labels: np.ndarray
 
     def __post_init__(self):
-        n = len(_check_images(self.images))
-        if np.shape(self.labels) != (n,) or self.labels.dtype != np.uint8:
+        n = len(check_images(self.images))
+        if np.shape(self.labels) != (n,) or np.asarray(self.labels).dtype != np.uint8:
             raise ValueError(f"labels must be uint8 ({n},), got {self.labels!r}")
         for name in ("images", "labels"):
             object.__setattr__(self, name, getattr(self, name).view())
@@ -282,6 +282,7 @@ def dequantise(images, key) -> tf.Tensor:
 
 def apply_protocol(images, protocol, key) -> tf.Tensor:
     """uint8 images -> what a model is trained on, float32 of the same shape."""
+    tf.debugging.assert_type(images, tf.uint8)
     if protocol == "dequantised":
         return dequantise(images, key)
     if protocol in ("static", "dynamic"):  # one draw for all epochs, or one for each
@@ -296,9 +297,9 @@ def apply_protocol(images, protocol, key) -> tf.Tensor:
 
 def prepare(images: np.ndarray, protocol: str, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
     """Images (n, h, w, c) under a protocol, float32; drawn by (seed, epoch) and place alone."""
-    images = _check_images(images)
+    images = check_images(images)
     check_choice("protocol", protocol, PROTOCOLS)
-    _check_whole(seed=(seed, 0), epoch=(epoch, 0))
+    check_whole(seed=(seed, 0), epoch=(epoch, 0))
     prepared = np.empty(images.shape, np.float32)
     with tf.device("CPU:0"):
         for block in range(-(-len(images) // 1024)):  # in blocks, for the sake of memory
@@ -310,7 +311,7 @@ def prepare(images: np.ndarray, protocol: str, *, seed: int = 0, epoch: int = 0)
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
     """Batches that hold `n` images, the last one ragged."""
-    _check_whole(n=(n, 1), batch_size=(batch_size, 1))
+    check_whole(n=(n, 1), batch_size=(batch_size, 1))
     return -(-n // batch_size)
 
 
@@ -327,10 +328,10 @@ def pipeline(images: np.ndarray, *, protocol: str, batch_size: int, seed: int, e
 
     All batches of the epochs `initial_epoch` … `epochs - 1`; epoch e depends on (seed, e) alone.
     """
-    images, n = _check_images(images), len(images)
+    images, n = check_images(images), len(images)
     steps = steps_per_epoch(n, batch_size)
     check_choice("protocol", protocol, PROTOCOLS)
-    _check_whole(seed=(seed, 0), initial_epoch=(initial_epoch, 0), epochs=(epochs, initial_epoch))
+    check_whole(seed=(seed, 0), initial_epoch=(initial_epoch, 0), epochs=(epochs, initial_epoch))
     if labels is not None and np.shape(labels) != (n,):
         raise ValueError(f"labels must have shape ({n},), got {np.shape(labels)}")
     if protocol == "static":  # drawn once, and kept as the grey values 0 and 255
@@ -363,7 +364,8 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
-def _check_images(images) -> np.ndarray:
+def check_images(images) -> np.ndarray:
+    """Return images as an array; ValueError unless they are uint8 (n, h, w, c) and not empty."""
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"images must be uint8 (n, h, w, c), got {images.dtype} {images.shape}")
@@ -376,9 +378,11 @@ def check_choice(name: str, value, allowed) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
-def _check_whole(**values) -> None:
+def check_whole(**values) -> None:
+    """Raise unless each of name=(value, low) is a whole number from low to 2**63 - 1."""
     for name, (value, low) in values.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(f"{name} must be a whole number, got {value!r}")
-        if value < low:
-            raise ValueError(f"{name} must be at least {low}, got {value}")
+        if not low <= value < 2**63:
+            bound = f"at least {low}" if value < low else "below 2**63"
+            raise ValueError(f"{name} must be {bound}, got {value}")

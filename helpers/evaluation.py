@@ -20,6 +20,8 @@ import numpy as np
 import tensorflow as tf
 from filelock import FileLock
 
+from helpers.data import check_whole
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
 
@@ -49,7 +51,10 @@ def data_source(dataset) -> str:
 
 def read_results(path: Path) -> dict:
     """Return the entries of a results file; none where there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not a file of results: {error}") from error
 
 
 def merge_results(path: Path, entries: dict, stale=lambda key, entry: False) -> None:
@@ -98,7 +103,7 @@ class Results:
         Known extras: ``dataset`` (an ImageDataset other than the notebook's), ``timing=True``
         (depends on the machine: no range), ``headline=True`` (in the README's table), ``unit``.
         """
-        if len(key.split("/")) != 4 or not all(part.strip() for part in key.split("/")):
+        if len(str(key).split("/")) != 4 or not all(part.strip() for part in key.split("/")):
             raise ValueError(f"key {key!r} is not <dataset>/<protocol>/<model>/<metric>")
         if not math.isfinite(value):
             raise ValueError(f"{key} is {value}: only finite numbers are recorded")
@@ -201,9 +206,7 @@ def log_likelihood(vae, x, num_samples: int, *, seed: int = 0, max_rows=2048) ->
     The log-sum-exp is streamed over chunks of `max_rows` decoder rows, so that memory grows neither
     with S nor with the images.
     """
-    for name, value in (("num_samples", num_samples), ("max_rows", max_rows)):
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name}={value!r}: give a whole number >= 1")
+    check_whole(num_samples=(num_samples, 1), max_rows=(max_rows, 1), seed=(seed, 0))
     vae.check_images(x)
     vae.check_weights()
     x = np.asarray(x, np.float32)
@@ -243,6 +246,7 @@ def posterior_moments(vae, x, batch_size: int = 1000) -> tuple[np.ndarray, np.nd
     With a flow: what it makes of the mean of its base, and the log-variances of the base.
     """
     vae.check_images(x)
+    check_whole(batch_size=(batch_size, 1))
     triples = [vae.encode(x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
     parts = [(vae.carry(z_mean, context), z_log_var) for z_mean, z_log_var, context in triples]
     return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
@@ -256,6 +260,8 @@ def kl_per_dimension(z_mean, z_log_var) -> np.ndarray:
 
 def active_units(z_mean, threshold: float = 0.01) -> int:
     """Count the columns of z_mean (images, latent) of Var > threshold (Burda et al. 2015, 5.3)."""
+    if np.ndim(z_mean) != 2 or not np.size(z_mean) or not np.isfinite(z_mean).all():
+        raise ValueError(f"z_mean={z_mean!r}: give finite numbers (images, latent)")
     return int((np.var(np.asarray(z_mean), axis=0) > threshold).sum())
 
 
@@ -265,6 +271,27 @@ def bits_per_dim(log_p, num_dims: int, *, dequantised: bool) -> float:
     ``-log p / (D ln 2)`` with D = `num_dims` numbers per image (3,072 for CIFAR-10). A density of
     pixels dequantised to ``(x + u) / 256`` gets 8 added, a probability of 8-bit pixels does not.
     """
-    if num_dims < 1:
-        raise ValueError(f"num_dims={num_dims!r}: give the numbers per image, at least 1")
+    check_whole(num_dims=(num_dims, 1))
     return 8.0 * dequantised - float(np.mean(log_p)) / (num_dims * np.log(2.0))
+
+
+def local_log_prob(x, counted) -> np.ndarray:
+    """log p of binary images (n, h, w, 1), nats, (n,), by a coder that knows strokes, no digits.
+
+    p(pixel | ten pixels before it: two to the left, five in the row above, three two rows up) is
+    what the images `counted` hold: the template of JBIG, a standard for scanned pages (ITU-T T.82).
+    Over all images of one size p sums to 1. Built in notebook 06.
+    """
+    places = [(2, 2), (2, 1), (2, 0), *((1, c) for c in range(5)), (0, 1), (0, 2), (0, 3)]
+
+    def codes(images):  # the pixel is the lowest bit, its neighbours are the others
+        if not np.isin(images, (0, 1)).all() or np.ndim(images) != 4 or np.shape(images)[3] != 1:
+            raise ValueError(f"images {np.shape(images)}: give pixels 0 and 1, (n, h, w, 1)")
+        h, w = np.shape(images)[1:3]
+        padded = np.pad(np.asarray(images, np.int16)[..., 0], ((0, 0), (2, 0), (2, 2)))
+        return sum(padded[:, r : r + h, c : c + w] << bit for bit, (r, c) in enumerate(places))
+
+    # Half a sighting of each case beforehand, so that nothing is impossible.
+    seen = 0.5 + np.bincount(codes(counted).ravel(), minlength=2048).reshape(1024, 2)
+    log_p = np.log(seen / seen.sum(axis=1, keepdims=True)).ravel()
+    return log_p[codes(x)].sum(axis=(1, 2))

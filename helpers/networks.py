@@ -35,7 +35,8 @@ def bounded_log_var(raw):
 def as_sizes(value, name):
     """Return a tuple of whole numbers >= 1: ``500`` and ``(500,)`` say the same."""
     sizes = np.atleast_1d(np.asarray(value, dtype=object))
-    if not sizes.size or not all(isinstance(n, int | np.integer) and n >= 1 for n in sizes):
+    whole = (isinstance(n, int | np.integer) and n >= 1 and n is not True for n in sizes)
+    if not sizes.size or not all(whole):
         raise ValueError(f"{name}={value!r}: give a whole number >= 1, or a sequence of them")
     return tuple(int(n) for n in sizes)
 

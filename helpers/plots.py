@@ -16,6 +16,8 @@ import numpy as np
 import tensorflow_probability as tfp
 from IPython.display import HTML, display
 
+from helpers.data import check_whole
+
 # The colours of Okabe & Ito, which colour-blind readers tell apart, without their pale yellow.
 COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #000000 #8B7500 #7F3C8D #777777".split()
 MARKERS = "os^vDPX<>*"
@@ -47,6 +49,7 @@ def image_grid(images, *, rows=None, columns=10, title=None, labels=None) -> plt
     images = _pixels(images)
     if labels is not None and len(labels) != len(images):
         raise ValueError(f"{len(labels)} labels for {len(images)} images")
+    check_whole(columns=(columns, 1), rows=(1 if rows is None else rows, 1))
     columns = min(columns, len(images))
     rows = min(rows or len(images), math.ceil(len(images) / columns))
     height = (0.8 if labels is None else 0.95) * rows + (0.4 if title else 0.05)
@@ -80,6 +83,8 @@ def _pixels(images):
     images = images[..., 0] if images.ndim == 4 and images.shape[-1] == 1 else images
     if images.size == 0 or images.shape[3:] not in ((), (3,)) or images.ndim < 3:
         raise ValueError(f"images have shape {images.shape}: allowed are (n, h, w[, 1 or 3])")
+    if images.dtype.kind not in "buif" or not np.isfinite(images).all():
+        raise ValueError(f"images of {images.dtype} that hold NaN, infinity or no numbers")
     return np.clip(images / 255 if images.dtype == np.uint8 else images, 0.0, 1.0)
 
 
@@ -104,9 +109,7 @@ def training_curves(history, title: str) -> plt.Figure:
 
 def latent_scatter(z, labels, class_names, title: str) -> plt.Figure:
     """Plot points z (n, 2) of the classes labels (n,), which index class_names."""
-    z, labels = np.asarray(z), np.asarray(labels)
-    if z.shape[1:] != (2,) or labels.shape != z.shape[:1]:
-        raise ValueError(f"z has shape {z.shape}, labels {labels.shape}; allowed: (n, 2) and (n,)")
+    z, labels = _points(z, labels, class_names)
     fig, ax = plt.subplots(figsize=(6.4, 5))
     for k, name in enumerate(class_names):
         style = dict(color=COLOURS[k % 10], marker=MARKERS[k % 10], alpha=0.6, linewidths=0)
@@ -114,6 +117,17 @@ def latent_scatter(z, labels, class_names, title: str) -> plt.Figure:
     ax.set(xlabel="$z_1$", ylabel="$z_2$", title=title, aspect="equal")
     ax.legend(title="class", loc="center left", bbox_to_anchor=(1, 0.5), markerscale=1.6)
     return fig
+
+
+def _points(z, labels, class_names):
+    """Return z (n, 2) and labels (n,), at least one and finite, with a class for each label."""
+    z, labels = np.asarray(z, np.float64), np.asarray(labels)
+    if z.shape[1:] != (2,) or labels.shape != z.shape[:1] or not len(z):
+        raise ValueError(f"z has shape {z.shape}, labels {labels.shape}; allowed: (n, 2) and (n,)")
+    if not np.isfinite(z).all() or not np.isin(labels, range(len(class_names))).all():
+        raise ValueError(f"z from {z.min():g} to {z.max():g}, labels {set(labels.tolist())}: give "
+                         f"finite z, and labels from 0 to {len(class_names) - 1}")
+    return z, labels
 
 
 def gif(frames, *, duration: int = 100) -> bytes:
@@ -168,9 +182,7 @@ def latent_explorer(vae, z, labels, class_names, *, n: int = 31, limit: float = 
 
     Pointer, touch or arrow keys move over [-limit, limit] x [-limit, limit]; images are decoded
     beforehand at n x n points. z (m, 2) with labels (m,) are drawn, and name the nearest class."""
-    z, labels = np.asarray(z, np.float64), np.asarray(labels)
-    if z.shape[1:] != (2,) or labels.shape != z.shape[:1] or not len(z):
-        raise ValueError(f"z has shape {z.shape}, labels {labels.shape}; allowed: (m, 2) and (m,)")
+    z, labels = _points(z, labels, class_names)
     if not isinstance(n, int) or n < 2 or not 0 < limit < math.inf:
         raise ValueError(f"n={n!r}, limit={limit!r}: give n >= 2 and a limit above 0")
     plane = decode_plane(vae, np.linspace(-limit, limit, n))

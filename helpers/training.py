@@ -95,9 +95,12 @@ def make_optimizer(peak, total_steps, *, warmup=0.05, schedule="cosine", clipnor
     `warmup` is a fraction of `total_steps`; `clipnorm` bounds the norm of the whole gradient;
     `ema_momentum` (such as 0.999) averages the weights over steps: the average is the final model.
     """
+    data.check_whole(total_steps=(total_steps, 1))
     _need(schedule in ("cosine", "constant"), f"{schedule=}: not 'cosine' or 'constant'")
-    good = peak > 0 and 0 <= warmup < 1 and 0 <= (ema_momentum or 0) < 1
-    _need(good, f"{peak=} must be above 0, {warmup=} and {ema_momentum=} in [0, 1)")
+    numbers = np.array([peak, 1.0 if clipnorm is None else clipnorm, warmup, ema_momentum or 0.0])
+    good = numbers.dtype.kind in "if" and all(numbers < [np.inf, np.inf, 1, 1])
+    good = good and min(numbers[:2]) > 0 <= min(numbers[2:])
+    _need(good, f"{peak=}, {clipnorm=}: finite and above 0; {warmup=}, {ema_momentum=}: in [0, 1)")
     rise = min(round(warmup * total_steps), total_steps - 1)
     rate = keras.optimizers.schedules.CosineDecay(  # alpha: where the cosine ends
         peak / max(rise, 1), total_steps - rise, alpha=float(schedule == "constant"),
@@ -106,12 +109,13 @@ def make_optimizer(peak, total_steps, *, warmup=0.05, schedule="cosine", clipnor
     return keras.optimizers.Adam(rate, 0.9, 0.999, global_clipnorm=clipnorm, **average)
 
 
-def fit(model, images, *, epochs, batch_size, protocol, seed, validation=None, validation_freq=1,
-        learning_rate=1e-3, warmup=0.05, schedule="cosine", clipnorm=None, ema_momentum=None,
-        optimizer=None, run_dir=None, callbacks=(), seconds=None, steps_per_execution=1,
-        verbose="auto") -> History:
+def fit(model, images, *, epochs, batch_size, protocol, seed, labels=None, validation=None,
+        validation_freq=1, learning_rate=1e-3, warmup=0.05, schedule="cosine", clipnorm=None,
+        ema_momentum=None, optimizer=None, run_dir=None, callbacks=(), seconds=None,
+        steps_per_execution=1, verbose="auto") -> History:
     """Train on uint8 images (n, h, w, c) of `protocol`; with `run_dir`, resume where a run stopped.
 
+    `labels` (n,) go to `train_step` beside the images: pairs (x, y), without validation.
     `validation`: float32 (m, h, w, c), prepared once. `learning_rate` … `ema_momentum`: for
     `make_optimizer`, unless an `optimizer` is given. Averaged weights serve for validation too.
     `callbacks` are not restored: let them depend on the epoch alone. `seconds`: training seconds,
@@ -120,10 +124,15 @@ def fit(model, images, *, epochs, batch_size, protocol, seed, validation=None, v
     `run_dir` of other settings), `TrainingDiverged`, `filelock.Timeout` (`run_dir` in use).
     """
     budget = math.inf if seconds is None else seconds
-    good = min(epochs, batch_size, steps_per_execution, validation_freq) >= 1 and budget > 0
-    got = f"{epochs=}, {batch_size=}, {steps_per_execution=}, {validation_freq=}, {seconds=}"
-    _need(good, f"{got}: allowed are numbers from 1, seconds above 0 or None")
+    _need(isinstance(budget, int | float) and budget > 0, f"{seconds=}: not above 0, or None")
+    data.check_whole(epochs=(epochs, 1), batch_size=(batch_size, 1), seed=(seed, 0))
+    data.check_whole(steps_per_execution=(steps_per_execution, 1))
+    data.check_whole(validation_freq=(validation_freq, 1))
+    _need(isinstance(model, keras.Model), f"{model=}: not a keras.Model")
+    _need(isinstance(optimizer, keras.optimizers.Optimizer | None), f"{optimizer=}: not Keras'")
+    images = data.check_images(images)
     _need(verbose in ("auto", 0, 1), f"{verbose=}: not 'auto', 0 or 1")
+    _need(labels is None or validation is None, "labels and validation: give one of them")
     batches = dict(protocol=protocol, batch_size=batch_size, seed=seed)
     rate = dict(warmup=warmup, schedule=schedule, clipnorm=clipnorm, ema_momentum=ema_momentum)
     first = data.prepare(images[:batch_size], protocol, seed=seed)
@@ -133,10 +142,18 @@ def fit(model, images, *, epochs, batch_size, protocol, seed, validation=None, v
         batches, **rate, epochs=epochs, learning_rate=learning_rate, images=_sha(images.tobytes()),
         optimizer=optimizer and optimizer.get_config(), validation_freq=validation_freq,
         validation=_sha(np.asarray([] if validation is None else validation).tobytes()),
+        labels=None if labels is None else _sha(np.asarray(labels).tobytes()),
         model={"class": type(model).__name__, **model.get_config()})
     steps = data.steps_per_epoch(len(images), batch_size)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    for n in (len(images), 0 if validation is None else len(validation)):
+        shares = batch_size % replicas or n % batch_size % replicas
+        _need(not shares, f"{n} images in batches of {batch_size}: not every batch, the last "
+              f"included, can be dealt out equally to {replicas} replicas")
     # A divisor of an epoch's steps: a group across two epochs would take data of the next one.
-    group = max(k for k in range(1, min(steps, steps_per_execution) + 1) if steps % k == 0)
+    # Keras' loop over the steps of a group fails (3.15) where there are several replicas.
+    most = min(steps, steps_per_execution) if replicas == 1 else 1
+    group = max(k for k in range(1, most + 1) if steps % k == 0)
     with model.distribute_strategy.scope(), contextlib.ExitStack() as stack:
         optimizer = optimizer or make_optimizer(learning_rate, epochs * steps, **rate)
         # XLA off: it slows convolutions down on a CPU, and Keras would choose by itself.
@@ -156,7 +173,7 @@ def fit(model, images, *, epochs, batch_size, protocol, seed, validation=None, v
             held_out = tf.data.Dataset.from_tensor_slices(validation).batch(batch_size)
             held_out = data.untuned(held_out)
         model.fit(
-            data.pipeline(images, **batches, epochs=epochs, initial_epoch=done),
+            data.pipeline(images, **batches, labels=labels, epochs=epochs, initial_epoch=done),
             epochs=epochs, initial_epoch=done, steps_per_epoch=steps, shuffle=False, verbose=0,
             validation_data=held_out, validation_freq=validation_freq,
             callbacks=[StopOnNaN(), *callbacks, run])
@@ -214,7 +231,10 @@ class _Run(keras.callbacks.Callback):
             _write(path, text.encode())
         # Keras numbers layers by the session in their names, so names say nothing.
         hook = {"object_pairs_hook": lambda pairs: {k: v for k, v in pairs if k != "name"}}
-        old, new = json.loads(path.read_text(), **hook), json.loads(text, **hook)
+        try:
+            old, new = json.loads(path.read_text(), **hook), json.loads(text, **hook)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}): choose another folder") from error
         other = [f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in new if old.get(k) != new[k]]
         _need(not other, f"{self.folder} holds a run of other settings: {'; '.join(other)}")
         for path in sorted(self.folder.glob("epoch-*.npz"), reverse=True):

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from helpers import flows
-from helpers.data import check_choice
+from helpers.data import check_choice, check_whole
 from helpers.networks import DECODERS, ENCODERS, as_sizes
 
 tfd = tfp.distributions
@@ -127,17 +127,16 @@ class VAE(keras.Model):
                  activation="tanh", kl="monte_carlo", beta=1.0, beta_warmup=0, iaf_steps=0,
                  iaf_hidden=(320,), seed=0, name=None):
         super().__init__(name=name)
-        (self.latent_dim,) = as_sizes(latent_dim, "latent_dim")
+        check_whole(latent_dim=(latent_dim, 1))
+        check_whole(seed=(seed, 0), iaf_steps=(iaf_steps, 0), beta_warmup=(beta_warmup, 0))
+        self.latent_dim = int(latent_dim)
         self.image_shape = as_sizes(image_shape, "image_shape")
         if len(self.image_shape) != 3:
             raise ValueError(f"image_shape={image_shape!r}: give (height, width, channels)")
         check_choice("likelihood", likelihood, LIKELIHOODS)
         check_choice("kl", kl, ("monte_carlo", "analytic"))
-        if not 0.0 <= beta < float("inf"):
+        if not isinstance(beta, int | float | np.number) or not 0.0 <= beta < float("inf"):
             raise ValueError(f"beta={beta!r}: give a finite number >= 0")
-        for what, n in (("iaf_steps", iaf_steps), ("beta_warmup", beta_warmup)):
-            if not isinstance(n, int | np.integer) or n < 0:
-                raise ValueError(f"{what}={n!r}: give a whole number >= 0")
         if iaf_steps and kl == "analytic":
             raise ValueError("kl='analytic' with iaf_steps > 0: a flow's KL has no closed form, "
                              "use 'monte_carlo'")
@@ -165,7 +164,12 @@ class VAE(keras.Model):
                 raise ValueError(f"iaf_steps={iaf_steps} needs an encoder with context_dim > 0")
             self.flow = flows.IAF(self.latent_dim, iaf_steps, iaf_hidden, context.shape[-1])
         self.built = True
-        has_log_var = self.decode(tf.zeros((1, self.latent_dim)))[1] is not None
+        codes = self.encode(tf.zeros((1, *self.image_shape)))[0]
+        pixels, log_var, _ = self.decode(tf.zeros((1, self.latent_dim)))
+        got, want = (codes.shape[1:], pixels.shape[1:]), ((self.latent_dim,), self.image_shape)
+        if got != want:
+            raise ValueError(f"encoder and decoder give shapes {got}: want {want}")
+        has_log_var = log_var is not None
         if has_log_var != (likelihood in ("gaussian", "discretised_logistic")):
             good = LIKELIHOODS[2:] if has_log_var else LIKELIHOODS[:2]
             raise ValueError(f"likelihood={likelihood!r} does not fit the decoder {decoder!r}; "
@@ -202,6 +206,8 @@ class VAE(keras.Model):
 
     def likelihood(self, z):
         """Return p(x|z), a distribution over (height, width, channels) for each z (..., latent)."""
+        if z.shape[-1] != self.latent_dim:
+            raise ValueError(f"z of shape {z.shape}: the last dimension must be {self.latent_dim}")
         mean_or_logits, log_var, _ = self.decode(tf.reshape(z, (-1, self.latent_dim)))
         shape = tf.concat([tf.shape(z)[:-1], self.image_shape], axis=0)
         mean_or_logits = tf.reshape(mean_or_logits, shape)
@@ -230,40 +236,49 @@ class VAE(keras.Model):
         return log_px_z - kl
 
     def train_step(self, data):
-        """One gradient step on the batch's mean loss (Keras calls it from `fit`)."""
+        """One gradient step on the mean loss of the whole batch (Keras calls it from `fit`).
+
+        Every replica calls it with its share of the batch, and all take the same step. Built in
+        notebook 07.
+        """
         x, *_ = keras.utils.unpack_x_y_sample_weight(data)
-        replica = tf.distribute.get_replica_context()
-        # Noise is a function of (seed, step, replica): a resumed training draws what it would have.
         step = tf.cast(self.optimizer.iterations, tf.int32)
-        noise = tf.stack([self.seed + replica.replica_id_in_sync_group * 1_000_003, step])
         self.dropout = True  # read when the step is traced: only training drops units
         try:
             with tf.GradientTape() as tape:
-                log_px_z, kl = self.elbo_terms(x, seed=noise)
+                log_px_z, kl = self.elbo_terms(x, seed=self.noise(step))
                 beta = self.beta
                 if self.beta_warmup:
                     beta *= tf.minimum(1.0, tf.cast(step + 1, tf.float32) / self.beta_warmup)
                 loss = tf.reduce_mean(beta * kl - log_px_z)
                 # Keras sums gradients over the replicas and scales only losses of its own.
-                scaled = self.optimizer.scale_loss(loss / replica.num_replicas_in_sync)
+                replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+                scaled = self.optimizer.scale_loss(loss / replicas)
         finally:
             self.dropout = False
         gradients = tape.gradient(scaled, self.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return self._track(log_px_z, kl)
 
+    def noise(self, step):
+        """Seed of a step's draws, a function of (seed, replica, step) alone: a resumed training
+        draws what it would have, and no two replicas draw the same. Built in notebook 07."""
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return tf.stack([self.seed + replica * 1_000_003, step])
+
     def test_step(self, data):
-        """Loss of a batch; its noise depends on the model's seed and the batch's place alone."""
+        """Loss of a batch; its noise depends on seed, replica and the batch's place alone."""
         x, *_ = keras.utils.unpack_x_y_sample_weight(data)
         seen = tf.cast(self.trackers["loss"].count, tf.int32)
-        return self._track(*self.elbo_terms(x, seed=tf.stack([self.seed, seen])))
+        return self._track(*self.elbo_terms(x, seed=self.noise(seen)))
 
     def _track(self, log_px_z, kl):
         # Per-example values, so that a ragged last batch weighs as much as it holds.
         self.trackers["loss"].update_state(self.beta * kl - log_px_z)
         self.trackers["reconstruction"].update_state(-log_px_z)
         self.trackers["kl"].update_state(kl)
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
+        # Shape (1,): with several workers Keras averages over the first axis.
+        return {name: tracker.result()[None] for name, tracker in self.trackers.items()}
 
     @property
     def metrics(self):
@@ -285,8 +300,7 @@ class VAE(keras.Model):
 
     def sample(self, n, *, seed, draw=False):
         """Return n images from the prior: the mean of p(x|z), or with ``draw`` a draw from it."""
-        if not isinstance(n, int | np.integer) or n < 1:
-            raise ValueError(f"n={n!r}: give a whole number of images >= 1")
+        check_whole(n=(n, 1), seed=(seed, 0))
         p = self.likelihood(tf.random.stateless_normal((n, self.latent_dim), (seed, 0)))
         return p.sample(seed=(seed, 1)) if draw else p.mean()
 

@@ -130,6 +130,47 @@ def _effective_sample_size(np, stable=True, axis=0, squared=True):
     return size
 
 
+def _bayes(np, prior=True, axis=1, each=True):
+    """Exercise 2 of 06."""
+
+    def bayes(log_px_y, py):
+        joint = log_px_y + (np.log(py) if prior else 0.0)
+        p = np.exp(joint - joint.max(axis=1, keepdims=True) if each else joint - joint.max())
+        return p / p.sum(axis=axis, keepdims=True)
+
+    return bayes
+
+
+def _average(np, weighted=True, careful=True):
+    """Exercise 2 of 07."""
+
+    def average(means, counts):
+        means, counts = np.asarray(means, float), np.asarray(counts, float)
+        if not weighted:
+            return means.mean(axis=0)
+        if not careful:
+            return counts @ means / counts.sum()
+        return np.average(means[counts > 0], axis=0, weights=counts[counts > 0])
+
+    return average
+
+
+def _noise_scale(np, norm_of_mean=True, shares=True, quotient=True):
+    """Exercise 3 of 07."""
+
+    def noise_scale(gradients, b):
+        gradients, big = np.asarray(gradients), len(gradients) * b
+        small_norm = np.mean(np.sum(gradients**2, axis=1))
+        big_norm = np.sum(gradients.mean(axis=0) ** 2)
+        if not norm_of_mean:
+            small_norm, big_norm = big_norm, small_norm
+        noise = (small_norm - big_norm) / (1 / b - 1 / big if shares else 1)
+        signal = (big * big_norm - b * small_norm) / (big - b)
+        return noise / signal if quotient else noise
+
+    return noise_scale
+
+
 EXERCISES: dict[str, dict[str, Exercise]] = {
     "01": {
         "check_protocol": Exercise(("b",), [("a",), ("c",), ("d",)]),
@@ -225,6 +266,49 @@ EXERCISES: dict[str, dict[str, Exercise]] = {
                 lambda names: (_effective_sample_size(names["np"], stable=False),),
                 lambda names: (_effective_sample_size(names["np"], axis=1),),
                 lambda names: (_effective_sample_size(names["np"], squared=False),),
+            ],
+        ),
+    },
+    "06": {
+        "check_label_gain": Exercise(
+            lambda names: (names["np"].log(200),),
+            [(40.0,), lambda names: (names["np"].log2(200),), lambda names: (names["np"].log(10),)],
+        ),
+        "check_bayes": Exercise(
+            lambda names: (_bayes(names["np"]),),
+            [
+                lambda names: (_bayes(names["np"], prior=False),),
+                lambda names: (_bayes(names["np"], axis=0),),  # sums over images
+                lambda names: (_bayes(names["np"], each=False),),
+            ],
+        ),
+        "check_accept": Exercise(
+            lambda names: (lambda new, old, u: names["np"].log(u) < new - old,),
+            [
+                lambda names: (lambda new, old, u: names["np"].log(u) < old - new,),
+                (lambda new, old, u: u < new - old,),  # the log-ratio as a probability
+                lambda names: (  # both exponentials vanish
+                    lambda new, old, u: u < names["np"].exp(new) / names["np"].exp(old),
+                ),
+                (lambda new, old, u: new > old,),  # never downhill
+            ],
+        ),
+    },
+    "07": {
+        "check_bytes": Exercise((175e6,), [(100e6,), (200e6,), (43.75e6,), (1.4e9,)]),
+        "check_average": Exercise(
+            lambda names: (_average(names["np"]),),
+            [
+                lambda names: (_average(names["np"], weighted=False),),
+                lambda names: (_average(names["np"], careful=False),),  # 0 * nan
+            ],
+        ),
+        "check_noise_scale": Exercise(
+            lambda names: (_noise_scale(names["np"]),),
+            [
+                lambda names: (_noise_scale(names["np"], norm_of_mean=False),),
+                lambda names: (_noise_scale(names["np"], shares=False),),
+                lambda names: (_noise_scale(names["np"], quotient=False),),
             ],
         ),
     },

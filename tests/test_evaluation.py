@@ -9,6 +9,7 @@ from helpers.evaluation import (
     active_units,
     bits_per_dim,
     kl_per_dimension,
+    local_log_prob,
     log_likelihood,
     posterior_moments,
 )
@@ -102,15 +103,64 @@ def test_bits_per_dim():
     assert bits_per_dim(-2129.35, 3072, dequantised=False) == pytest.approx(1, abs=1e-4)
 
 
+# ------------------------------------------------------------------ the coder of local strokes
+
+
+def all_images(height, width):
+    """Every binary image of this size."""
+    bits = np.arange(2 ** (height * width))[:, None] >> np.arange(height * width) & 1
+    return bits.reshape(-1, height, width, 1).astype("f4")
+
+
+@pytest.mark.parametrize("size", [(1, 8), (4, 3), (3, 4)])
+def test_the_local_coder_is_a_density(size):
+    counted = np.random.default_rng(0).binomial(1, 0.3, (30, *size, 1))
+    log_p = local_log_prob(all_images(*size), counted)
+    assert log_p.shape == (2 ** np.prod(size),) and np.exp(log_p).sum() == pytest.approx(1)
+
+
+def test_the_local_coder_counts():
+    counted = np.ones((1, 1, 3, 1))  # seen after nothing: 1; after one 1: 1; after two: 1
+    log_p = local_log_prob([[[[1], [1], [1]]], [[[0], [0], [0]]]], counted)
+    # Each of the three pixels has another context; in the second image all have the first one.
+    np.testing.assert_allclose(log_p, [3 * np.log(1.5 / 2), 3 * np.log(0.5 / 2)])
+
+
+def copies(row, column, seed):
+    """Random images in which each pixel repeats the one `row` rows up, `column` to the right."""
+    x = np.random.default_rng(seed).binomial(1, 0.5, (20, 30, 40, 1))
+    for r, c in np.ndindex(30, 40):
+        if r >= row and 0 <= c + column < 40:
+            x[:, r, c] = x[:, r - row, c + column]
+    return x
+
+
+@pytest.mark.parametrize("row", [0, 1, 2, 3])
+def test_the_local_coder_sees_ten_neighbours_and_no_others(row):
+    inside = {0: (-2, -1), 1: (-2, -1, 0, 1, 2), 2: (-1, 0, 1), 3: ()}[row]
+    for column in range(-3, 4 if row else 0):
+        log_p = local_log_prob(copies(row, column, 0), copies(row, column, 1)).mean() / (30 * 40)
+        assert (log_p > -0.35) if column in inside else (log_p < -0.6), (row, column, log_p)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.full((2, 3, 3, 1), 0.5), np.zeros((3, 3, 1)), np.zeros((2, 3, 3, 3))]
+)
+def test_the_local_coder_refuses(bad):
+    for pair in ((bad, np.zeros((2, 3, 3, 1))), (np.zeros((2, 3, 3, 1)), bad)):
+        with pytest.raises(ValueError, match="give pixels 0 and 1"):
+            local_log_prob(*pair)
+
+
 @pytest.mark.parametrize("bad", [0, -1, 2.5])
 def test_bad_counts_are_named(bad):
-    with pytest.raises(ValueError, match="num_samples"):
+    error = TypeError if bad == 2.5 else ValueError
+    with pytest.raises(error, match="num_samples"):
         log_likelihood(linear_vae(), images(2), bad)
-    with pytest.raises(ValueError, match="max_rows"):
+    with pytest.raises(error, match="max_rows"):
         log_likelihood(linear_vae(), images(2), 1, max_rows=bad)
-    if bad < 1:
-        with pytest.raises(ValueError, match="num_dims"):
-            bits_per_dim(0.0, bad, dequantised=False)
+    with pytest.raises(error, match="num_dims"):
+        bits_per_dim(0.0, bad, dequantised=False)
 
 
 def test_bad_images_and_weights_are_refused_before_any_work():

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import training
+from helpers import data, training
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8)
 VALIDATION = (IMAGES[:10] > 127).astype("float32")
@@ -184,6 +184,30 @@ def test_fit_learns_and_measures(capfd):
     assert history["seconds"][0] > history["seconds"][1:].max()  # tracing counts
     assert model.checked == [(8, 4, 4, 1), (10, 4, 4, 1)]
     assert not model.jit_compile
+
+
+class Paired(Tiny):
+    """Sees that each image comes with its own label: image k is filled with the value k."""
+
+    def train_step(self, data):
+        x, y = data
+        tf.debugging.assert_equal(tf.round(255.0 * x[:, 0, 0, 0]), tf.cast(y, tf.float32))
+        return super().train_step(x)
+
+
+def test_labels_stay_with_their_images(tmp_path):
+    labels = np.arange(20, dtype=np.uint8)
+    images = np.tile(labels[:, None, None, None], (1, 4, 4, 1))
+    settings = dict(images=images, labels=labels, protocol="grey", validation=None)
+    whole, _ = run(Paired(), **settings)
+    with pytest.raises(KeyboardInterrupt):
+        run(Paired(), callbacks=[Interrupt(8)], run_dir=tmp_path, **settings)
+    again, _ = run(Paired(), run_dir=tmp_path, **settings)
+    assert same(weights(again), weights(whole))
+    with pytest.raises(ValueError, match="other settings: labels"):
+        run(Paired(), run_dir=tmp_path, **settings | {"labels": labels[::-1].copy()})
+    with pytest.raises(ValueError, match="labels and validation"):
+        run(Paired(), **settings | {"validation": VALIDATION})
 
 
 def test_fit_prints_what_is_asked(capsys):
@@ -391,6 +415,16 @@ def test_a_folder_in_use_is_refused(tmp_path):
 # -----------------------------------------------------------------------SIGKILL, in own processes
 
 
+def start(function, *arguments):
+    """Call a function of this module in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys, test_training as t; t.{function}(*sys.argv[1:])",
+         *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": f"{Path(__file__).parents[1]}:{Path(__file__).parent}"},
+        capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+
+
 def child(folder, kill_epoch):
     """Train in `folder`; die while the checkpoint of an epoch is written, before its renaming."""
     tf.config.experimental.enable_op_determinism()
@@ -412,17 +446,69 @@ def child(folder, kill_epoch):
 
 
 def test_a_killed_run_loses_the_epoch_under_way_and_ends_identical(tmp_path):
-    def start(kill_epoch):
-        return subprocess.run(
-            [sys.executable, "-c", "import sys, test_training as t; t.child(*sys.argv[1:])",
-             str(tmp_path), str(kill_epoch)],
-            env=os.environ | {"PYTHONPATH": f"{Path(__file__).parents[1]}:{Path(__file__).parent}"},
-            capture_output=True, text=True, timeout=900,
-        )  # fmt: skip
-
-    assert start(kill_epoch=3).returncode == -signal.SIGKILL
+    assert start("child", tmp_path, 3).returncode == -signal.SIGKILL
     assert saved(tmp_path) == ["epoch-00001", "epoch-00002"]
     assert (tmp_path / "unfinished.tmp").exists()
-    second = start(kill_epoch=0)
+    second = start("child", tmp_path, 0)
     assert second.returncode == 0, second.stderr
     assert "resumed after epoch 2/4" in second.stdout and "identical" in second.stdout
+
+
+class Kill(keras.callbacks.Callback):
+    """Die, without a last word, after so many steps over all epochs."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def vae_child(folder, step, compare):
+    """Train a VAE with a flow in `folder` until it is killed; or to its end, and compare."""
+    from helpers.vae import VAE
+
+    tf.config.experimental.enable_op_determinism()
+    os.environ["VAE_DATA"] = "embedded"
+    images = data.load_mnist().train.images[:130]
+    settings = dict(epochs=VAE_EPOCHS, batch_size=32, protocol="dynamic", seed=3, verbose=1)
+    settings |= dict(validation=data.prepare(images[:20], "dynamic"), ema_momentum=0.9)
+
+    def train(**more):
+        keras.utils.set_random_seed(3)
+        vae = VAE(3, hidden_dim=16, iaf_steps=1, iaf_hidden=8, beta_warmup=9, seed=3)
+        return vae, training.fit(vae, images, **settings, **more)
+
+    resumed, history = train(run_dir=folder, callbacks=[Kill(int(step))])
+    if compare:
+        whole, expected = train()
+        assert same(weights(resumed), weights(whole)), "the weights differ"
+        assert history["val_loss"].tolist() == expected["val_loss"].tolist(), "histories differ"
+        print("identical")
+
+
+VAE_EPOCHS, VAE_STEPS = 6, 5  # steps of an epoch
+
+
+def test_three_kills_at_random_steps_change_no_bit(tmp_path):
+    """Each kill loses the epoch under way and no other; then the run ends as if never killed."""
+    rng = np.random.default_rng()
+    kills = sorted(rng.choice(np.arange(1, VAE_EPOCHS * VAE_STEPS), 3, replace=False).tolist())
+    done = 0
+    for step in kills:
+        killed = start("vae_child", tmp_path, step, "")
+        assert killed.returncode == -signal.SIGKILL, (kills, killed.stderr)
+        assert (f"resumed after epoch {done}/" in killed.stdout) == (done > 0), kills
+        done = (step - 1) // VAE_STEPS  # complete epochs
+        assert saved(tmp_path) == [f"epoch-{e:05d}" for e in range(max(1, done - 1), done + 1)]
+    last = start("vae_child", tmp_path, 0, "compare")
+    assert last.returncode == 0 and "identical" in last.stdout, (kills, last.stderr)
+
+
+def test_damaged_settings_are_refused(tmp_path):
+    run(run_dir=tmp_path, epochs=1, warmup=0.0, validation=None)
+    (tmp_path / "settings.json").write_text('{"epochs": ')
+    with pytest.raises(ValueError, match=r"settings\.json is damaged"):
+        run(run_dir=tmp_path, epochs=1, warmup=0.0, validation=None)

@@ -37,7 +37,8 @@ def train_and_score(
     The same call resumes an interrupted training. `build` makes the model; `fit` goes to
     `helpers.training.fit`, where ``joined=True`` trains on train + validation (for headline models,
     once every choice has been fixed on the validation split). `test_images`: how many are scored.
-    `precision`: the Keras policy of the training; scores are always those of float32.
+    `precision`: the Keras policy of training and scoring. Where it is not float32, the committed
+    model is float32, and what 200 images gain by that stands on record.
     """
     images = dataset.train.images
     if fit.pop("joined", False):
@@ -52,21 +53,26 @@ def train_and_score(
         trained, images, protocol=protocol, seed=seed, validation=validation,
         run_dir=RUNS / name, verbose=1, **fit,
     )  # fmt: skip
-    keras.mixed_precision.set_global_policy("float32")
-    vae = type(trained).from_config(trained.get_config())  # in float32, and without an optimizer
-    vae.set_weights(trained.get_weights())
+    vae = under_policy(trained, "float32")
     test = np.asarray(data.prepare(dataset.test.images, protocol, seed=data.TEST_SEED))
     test = test[:test_images]
     key = f"{dataset.name.lower()}/{protocol}/{name}"
     common = {"seed": seed, "seconds": round(history.seconds, 1)}
     if keep:
         commit(results, vae, test, key, name, common)
-    score = evaluation.log_likelihood(vae, test, num_samples, seed=SCORE_SEED)
+    scored = vae if precision == "float32" else under_policy(trained, precision)
+    score = evaluation.log_likelihood(scored, test, num_samples, seed=SCORE_SEED)
     z_mean, _ = evaluation.posterior_moments(vae, test)
     facts = {
         "epochs": len(history.epochs), "batch_size": fit["batch_size"], "images": len(images),
         "weights": vae.count_params(), "precision": precision,
     }  # fmt: skip
+    if scored is not vae:
+        exact, this = (
+            evaluation.log_likelihood(model, test[:200], 200, seed=SCORE_SEED).mean
+            for model in (vae, scored)
+        )
+        facts["float32_minus_this"] = round(float(exact - this), 4)
     results.record(
         f"{key}/log_px", score.mean, **common, **facts, unit="nats", headline=keep,
         samples=num_samples, test_images=len(test), score_seconds=round(score.seconds, 1),
@@ -82,6 +88,15 @@ def train_and_score(
         f"{name}: log p {score.mean:.2f} ± {score.standard_error:.2f}, ELBO {score.elbo:.2f}, "
         f"{history.seconds:.0f} s of training, {score.seconds:.0f} s of scoring, {peak:.1f} GiB"
     )
+
+
+def under_policy(model, policy):
+    """Return the same weights in layers of a Keras policy, without an optimizer."""
+    keras.mixed_precision.set_global_policy(policy)
+    copy = type(model).from_config(model.get_config())
+    keras.mixed_precision.set_global_policy("float32")
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def commit(results, vae, test, key, name, common):

@@ -1,0 +1,441 @@
+"""Bad input to every public function: the right type of error, and a message that names the value.
+
+One row of `CASES` for each: what is called, the call (with an empty folder), error, message. The
+last test fails where a public function of helpers/ is in no row.
+"""
+
+import inspect
+import os
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from helpers import data, evaluation, flows, networks, plots, training, vae
+from helpers.networks import BernoulliMLP, GaussianMLP
+
+BYTES = np.zeros((6, 4, 4, 1), np.uint8)
+FLOATS = np.zeros((6, 4, 4, 1), np.float32)
+LABELS = np.zeros(6, np.uint8)
+OBJECTS = np.array([[[[None]]]], object)
+RAGGED = [[1.0], [1.0, 2.0]]
+NAN, INF = float("nan"), float("inf")
+Z = np.zeros((3, 2), np.float32)
+FRAME = np.zeros((4, 4), np.uint8)
+
+
+def small(*args, **kwargs):
+    return vae.VAE(*(args or (2, (4, 4, 1))), **{"hidden_dim": 4} | kwargs)
+
+
+MODEL = small()
+FLOW = flows.IAF(2, 1, 4)
+MADE = flows.MADE([1, 2], 4)
+
+
+def fit(model=MODEL, images=BYTES, **changes):
+    settings = dict(epochs=1, batch_size=4, protocol="threshold", seed=0, verbose=0)
+    return training.fit(model, images, **settings | changes)
+
+
+def optimizer(peak=0.1, total_steps=10, **changes):
+    return training.make_optimizer(peak, total_steps, **changes)
+
+
+def pipeline(images=BYTES, **changes):
+    return data.pipeline(images, **dict(protocol="grey", batch_size=2, seed=0) | changes)
+
+
+def in_environment(name, value, call):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(name, str(value))
+        return call()
+
+
+def load(folder, write=None):
+    """Load MNIST from a folder whose mnist.npz `write` has made."""
+    if write is not None:
+        write(folder / "mnist.npz")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAE_DATA", "real")
+        patch.setattr(data, "MNIST", data.MNIST._replace(sizes=(60, 10)))
+        patch.setattr(data, "MNIST_URL", "http://127.0.0.1:9/nothing")
+        patch.setattr(data, "MAX_UNPACKED", 1_000_000)
+        return in_environment("VAE_DATA_DIR", folder, data.load_mnist)
+
+
+def npz(**changes):
+    """Return a function that writes a good file with these arrays in place of the good ones."""
+    rows = {"train": 60, "test": 10}
+    arrays = {f"x_{k}": np.zeros((n, 28, 28), np.uint8) for k, n in rows.items()}
+    arrays |= {f"y_{k}": np.zeros(n, np.uint8) for k, n in rows.items()}
+    return lambda path: np.savez_compressed(path, **arrays | changes)
+
+
+def truncated(path):
+    npz()(path)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def zip_without_arrays(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x_train.npy", b"no array")
+
+
+def written(path, content):
+    path.write_text(content)
+    return path
+
+
+def record(folder, *args, **kwargs):
+    results = in_environment("VAE_BUILD", folder, lambda: evaluation.Results("99"))
+    return results.record(*args, **{"seed": 0} | kwargs)
+
+
+def unknown_model(folder):
+    target = folder / "data" / "checkpoints" / "mine.keras"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"anything")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "ROOT", folder)
+        return evaluation.load_recorded("mine")
+
+
+def broken_run(folder):
+    written(folder / "settings.json", "{")
+    return fit(run_dir=folder)
+
+
+def with_bad_weight(value):
+    model = small()
+    model.decoder.logits_head.bias.assign(np.full(16, value))
+    return model
+
+
+def merge_into_broken(folder):
+    return evaluation.merge_results(written(folder / "results.json", "["), {})
+
+
+TF_ERROR = tf.errors.InvalidArgumentError
+# What is called, the call, the error, and what its message says.
+CASES = [
+    # --- data: names, files, arrays
+    ("load", lambda t: data.load("svhn"), ValueError, "name must be .*'mnist'.*got 'svhn'"),
+    ("load", lambda t: data.load(None), ValueError, "name must be one of .*got None"),
+    ("load", lambda t: in_environment("VAE_DATA", "fake", lambda: data.load("mnist")), ValueError,
+     "VAE_DATA must be one of .*'embedded'.*got 'fake'"),
+    ("load_mnist", lambda t: load(t), data.DatasetUnavailable, "Three ways out"),
+    ("load_mnist", lambda t: load(t, lambda p: p.write_bytes(b"")), data.DatasetInvalid, "empty"),
+    ("load_mnist", lambda t: load(t, lambda p: p.write_text("<html>")), data.DatasetInvalid,
+     "mnist.npz cannot be used: .*not a zip file"),
+    ("load_mnist", lambda t: load(t, Path.mkdir), data.DatasetInvalid, "a folder"),
+    ("load_mnist", lambda t: load(t, truncated), data.DatasetInvalid, "not a zip file"),
+    ("load_mnist", lambda t: load(t, zip_without_arrays), data.DatasetInvalid, "cannot be used"),
+    ("load_mnist", lambda t: load(t, npz(x_test=np.full((10, 28, 28), NAN))), data.DatasetInvalid,
+     "x_test has dtype float64"),
+    ("load_mnist", lambda t: load(t, npz(x_test=np.zeros((10, 9, 9), np.uint8))),
+     data.DatasetInvalid, r"x_test has shape \(10, 9, 9\)"),
+    ("load_mnist", lambda t: load(t, npz(y_test=np.full(10, 77))), data.DatasetInvalid,
+     "y_test has labels from 77 to 77"),
+    ("load_mnist", lambda t: load(t, npz(y_train=np.array([None] * 60, object))),
+     data.DatasetInvalid, "Object arrays cannot be loaded"),
+    ("load_mnist", lambda t: load(t, npz(bomb=np.zeros(2_000_000, np.uint8))),
+     data.DatasetInvalid, "unpack to more than 1000000 bytes"),
+    ("load_cifar10", lambda t: in_environment("VAE_DATA", "x", data.load_cifar10), ValueError,
+     "VAE_DATA must be one of .*got 'x'"),
+    ("Split", lambda t: data.Split(FLOATS, LABELS), ValueError, "images must be uint8.*float32"),
+    ("Split", lambda t: data.Split(BYTES, [0] * 6), ValueError, r"labels must be uint8 \(6,\)"),
+    ("Split", lambda t: data.Split(BYTES, LABELS[:5]), ValueError, r"labels must be .*\(6,\)"),
+    ("rescale", lambda t: data.rescale(FLOATS), TypeError, "uint8; got tf.float32"),
+    ("rescale", lambda t: data.rescale("digits"), TypeError, "uint8; got tf.string"),
+    ("rescale", lambda t: data.rescale(OBJECTS), ValueError, "object type NoneType"),
+    ("noise_key", lambda t: data.noise_key(None), ValueError, "value .None."),
+    ("binarise", lambda t: data.binarise(FLOATS, [0, 0]), TypeError, "uint8; got tf.float32"),
+    ("binarise", lambda t: data.binarise(None, [0, 0]), ValueError, "value .None."),
+    ("dequantise", lambda t: data.dequantise(FLOATS, [0, 0]), TypeError, "got tf.float32"),
+    ("dequantise", lambda t: data.dequantise(BYTES, None), ValueError, "value .None."),
+    ("apply_protocol", lambda t: data.apply_protocol(BYTES, "gray", [0, 0]), ValueError,
+     "protocol must be one of .*'grey'.*got 'gray'"),
+    ("apply_protocol", lambda t: data.apply_protocol(FLOATS, "grey", [0, 0]), TypeError,
+     "uint8; got tf.float32"),
+    ("prepare", lambda t: data.prepare(BYTES, "gray"), ValueError, "protocol must .*got 'gray'"),
+    ("prepare", lambda t: data.prepare(BYTES, ["grey"]), ValueError, r"got \['grey'\]"),
+    ("prepare", lambda t: data.prepare(None, "grey"), ValueError, r"got object \(\)"),
+    ("prepare", lambda t: data.prepare(OBJECTS, "grey"), ValueError, "got object"),
+    ("prepare", lambda t: data.prepare(BYTES[:0], "grey"), ValueError, r"got uint8 \(0, 4, 4, 1\)"),
+    ("prepare", lambda t: data.prepare(FLOATS * NAN, "grey"), ValueError, "got float32"),
+    ("prepare", lambda t: data.prepare(BYTES, "grey", seed=1.5), TypeError, "seed .*got 1.5"),
+    ("prepare", lambda t: data.prepare(BYTES, "grey", seed=2**70), ValueError, "below .*got 11805"),
+    ("prepare", lambda t: data.prepare(BYTES, "grey", epoch=-1), ValueError, "epoch .*got -1"),
+    ("steps_per_epoch", lambda t: data.steps_per_epoch(0, 4), ValueError, "n must .*got 0"),
+    ("steps_per_epoch", lambda t: data.steps_per_epoch(4, NAN), TypeError, "batch_size .*got nan"),
+    ("epoch_order", lambda t: data.epoch_order(-1, 0, 0), TF_ERROR, "-1 must be >= 0"),
+    ("epoch_order", lambda t: data.epoch_order("ten", 0, 0), TF_ERROR, "of string is not in"),
+    ("pipeline", lambda t: pipeline(images=FLOATS), ValueError, "images must be uint8.*float32"),
+    ("pipeline", lambda t: pipeline(batch_size=0), ValueError, "batch_size .*at least 1, got 0"),
+    ("pipeline", lambda t: pipeline(batch_size="2"), TypeError, "batch_size .*got '2'"),
+    ("pipeline", lambda t: pipeline(seed=True), TypeError, "seed .*got True"),
+    ("pipeline", lambda t: pipeline(epochs=0, initial_epoch=1), ValueError, "epochs .*got 0"),
+    ("pipeline", lambda t: pipeline(protocol=None), ValueError, "protocol .*got None"),
+    ("pipeline", lambda t: pipeline(labels=LABELS[:2]), ValueError, r"\(6,\), got \(2,\)"),
+    ("untuned", lambda t: data.untuned([1]), AttributeError, "'list' .*with_options"),
+    ("check_images", lambda t: data.check_images("x"), ValueError, "images must be uint8.*got <U1"),
+    ("check_choice", lambda t: data.check_choice("k", 3, (1, 2)), ValueError, "1, 2, got 3"),
+    ("check_whole", lambda t: data.check_whole(n=("4", 0)), TypeError, "n must be .*got '4'"),
+    # --- networks
+    ("bounded_log_var", lambda t: networks.bounded_log_var("x"), TypeError, "'str' and 'float'"),
+    ("as_sizes", lambda t: networks.as_sizes((4, 0), "widths"), ValueError, r"widths=\(4, 0\)"),
+    ("as_sizes", lambda t: networks.as_sizes(True, "widths"), ValueError, "widths=True"),
+    ("as_sizes", lambda t: networks.as_sizes(NAN, "widths"), ValueError, "widths=nan"),
+    ("GaussianMLP", lambda t: GaussianMLP(4, 0), ValueError, "output_shape=0"),
+    ("GaussianMLP", lambda t: GaussianMLP(4, 2, activation="reluu"), ValueError, "reluu"),
+    ("GaussianMLP", lambda t: GaussianMLP(4, 2, context_dim=-1), ValueError, "units=-1"),
+    ("GaussianMLP", lambda t: GaussianMLP(4, 2)("x"), ValueError, "x .of type <class 'str'>"),
+    ("BernoulliMLP", lambda t: BernoulliMLP("wide", (2, 2, 1)), ValueError, "hidden_dim='wide'"),
+    ("BernoulliMLP", lambda t: BernoulliMLP(4, ()), ValueError, r"output_shape=\(\)"),
+    ("ConvNet", lambda t: networks.ConvNet(None, 2), ValueError, "filters=None"),
+    ("ConvEncoder", lambda t: networks.ConvEncoder((4,), 2, kernel_size=0), ValueError,
+     "kernel_size=0"),
+    ("ConvDecoder", lambda t: networks.ConvDecoder((4, 4), (5, 5, 1)), ValueError,
+     r"output_shape=\(5, 5, 1\).*multiples of 4"),
+    ("GaussianConvDecoder", lambda t: networks.GaussianConvDecoder((4,), 7), ValueError,
+     r"output_shape=\(7,\)"),
+    ("Residual", lambda t: networks.Residual(0, 3, "relu"), ValueError, "filters=0"),
+    ("ResidualDecoder", lambda t: networks.ResidualDecoder((4, 4), (4, 4, 1), blocks=7),
+     ValueError, r"blocks=7.*0 to 1"),
+    # --- flows
+    ("made_masks", lambda t: flows.made_masks([1, 1], 4), ValueError, r"degrees=\[1, 1\]"),
+    ("made_masks", lambda t: flows.made_masks("ab", 4), ValueError, "degrees='ab'"),
+    ("made_masks", lambda t: flows.made_masks([1, NAN], 4), ValueError, r"degrees=\[1, nan\]"),
+    ("MADE", lambda t: flows.MADE([], 4), ValueError, r"degrees=\[\]"),
+    ("MADE", lambda t: flows.MADE([1], 4, context_dim=-1), ValueError, r"\(-1, 4\)"),
+    ("MADE", lambda t: MADE(np.zeros((3, 5), "f4")), ValueError, r"z of shape \(3, 5\).*be 2"),
+    ("check_tensor", lambda t: flows.check_tensor("z", None, 2), ValueError, "z of shape None"),
+    ("gated_step", lambda t: flows.gated_step(MADE, Z + INF), ValueError, "z holds NaN or inf"),
+    ("undo_step", lambda t: flows.undo_step(MADE, np.zeros((3, 3), "f4")), ValueError,
+     r"z of shape \(3, 3\)"),
+    ("IAF", lambda t: flows.IAF(0, 1, 4), ValueError, r"degrees=\[\]"),
+    ("IAF", lambda t: flows.IAF(2, "1", 4), TypeError, "'str'"),
+    ("IAF", lambda t: FLOW(Z * NAN), ValueError, "z holds NaN"),
+    ("IAF", lambda t: FLOW.inverse(Z[:, :1]), ValueError, r"z of shape \(3, 1\)"),
+    ("FlowPosterior", lambda t: flows.FlowPosterior(
+        tfp.distributions.MultivariateNormalDiag(tf.zeros((1, 3))), FLOW).sample(seed=(0, 1)),
+     ValueError, r"z of shape \(1, 3\)"),
+    # --- vae: pieces, construction, calls
+    ("kl_to_standard_normal", lambda t: vae.kl_to_standard_normal(Z, Z[:, :1].T), TF_ERROR,
+     r"\[3,2\] vs. \[1,3\]"),
+    ("kl_to_standard_normal", lambda t: vae.kl_to_standard_normal(None, Z), ValueError, "None"),
+    ("reparameterise", lambda t: vae.reparameterise(Z, Z, 5), TF_ERROR, r"shape \[2\], not \[\]"),
+    ("discretised_logistic_log_prob",
+     lambda t: vae.discretised_logistic_log_prob(Z, np.zeros(5, "f4"), 0.0), ValueError,
+     r"\(3,2\) \(5,\)"),
+    ("VAE", lambda t: small(0), ValueError, "latent_dim must be at least 1, got 0"),
+    ("VAE", lambda t: small((2, 3)), TypeError, r"latent_dim .*got \(2, 3\)"),
+    ("VAE", lambda t: small(NAN), TypeError, "latent_dim .*got nan"),
+    ("VAE", lambda t: small(2, (28, 28)), ValueError, r"image_shape=\(28, 28\)"),
+    ("VAE", lambda t: small(2, "mnist"), ValueError, "image_shape='mnist'"),
+    ("VAE", lambda t: small(seed="a"), TypeError, "seed .*got 'a'"),
+    ("VAE", lambda t: small(seed=1.5), TypeError, "seed .*got 1.5"),
+    ("VAE", lambda t: small(beta=NAN), ValueError, "beta=nan"),
+    ("VAE", lambda t: small(beta="1"), ValueError, "beta='1'"),
+    ("VAE", lambda t: small(beta_warmup=-1), ValueError, "beta_warmup .*got -1"),
+    ("VAE", lambda t: small(iaf_steps=1.5), TypeError, "iaf_steps .*got 1.5"),
+    ("VAE", lambda t: small(iaf_steps=1, iaf_hidden=0), ValueError, "iaf_hidden=0"),
+    ("VAE", lambda t: small(kl="exact"), ValueError, "kl must .*'analytic'.*got 'exact'"),
+    ("VAE", lambda t: small(encoder="resnet"), ValueError, "encoder must .*got 'resnet'"),
+    ("VAE", lambda t: small(decoder=3), ValueError, "decoder must .*got 3"),
+    ("VAE", lambda t: small(likelihood="poisson"), ValueError, "likelihood .*got 'poisson'"),
+    ("VAE", lambda t: small(likelihood="gaussian"), ValueError, "'gaussian' does not fit"),
+    ("VAE", lambda t: small(activation="nope"), ValueError, "nope"),
+    ("VAE", lambda t: small(encoder=GaussianMLP(4, 3)), ValueError, r"shapes \(\(3,\)"),
+    ("VAE", lambda t: small(decoder=BernoulliMLP(4, (5, 5, 1))), ValueError, r"\(5, 5, 1\)"),
+    ("VAE.encode", lambda t: MODEL.encode(np.zeros((2, 5, 5, 1), "f4")), ValueError, r"\(2, 25\)"),
+    ("VAE.likelihood", lambda t: MODEL.likelihood(np.zeros((2, 3), "f4")), ValueError,
+     r"z of shape \(2, 3\): the last dimension must be 2"),
+    ("VAE.elbo", lambda t: MODEL.elbo(FLOATS, seed="a"), TypeError, "'a'"),
+    ("VAE.sample", lambda t: MODEL.sample(0, seed=1), ValueError, "n must .*got 0"),
+    ("VAE.sample", lambda t: MODEL.sample(2.0, seed=1), TypeError, "n must .*got 2.0"),
+    ("VAE.sample", lambda t: MODEL.sample(1, seed="a"), TypeError, "seed .*got 'a'"),
+    ("VAE.check_images", lambda t: MODEL.check_images(BYTES), TypeError, "dtype uint8"),
+    ("VAE.check_images", lambda t: MODEL.check_images(OBJECTS), TypeError, "dtype object"),
+    ("VAE.check_images", lambda t: MODEL.check_images(FLOATS[0]), ValueError, r"\(4, 4, 1\)"),
+    ("VAE.check_images", lambda t: MODEL.check_images(FLOATS + INF), ValueError, "inf to inf"),
+    ("VAE.check_images", lambda t: MODEL.check_images(FLOATS + 0.5), ValueError, "0 and 1 only"),
+    ("VAE.check_images", lambda t: MODEL.check_images(RAGGED), ValueError, "inhomogeneous"),
+    ("VAE.check_weights", lambda t: with_bad_weight(NAN).check_weights(), ValueError, "bias.*NaN"),
+    # --- training
+    ("profile", lambda t: in_environment("VAE_PROFILE", "fast", training.profile), ValueError,
+     "VAE_PROFILE='fast'"),
+    ("Profile", lambda t: training.Profile("quick").choose(quick=1), TypeError, "'class_' and 'fu"),
+    ("course_seed", lambda t: in_environment("VAE_SEED", "-1", training.course_seed), ValueError,
+     "VAE_SEED='-1'"),
+    ("set_seed", lambda t: training.set_seed("a"), ValueError, "seed=a"),
+    ("make_optimizer", lambda t: optimizer(peak=0.0), ValueError, "peak=0.0"),
+    ("make_optimizer", lambda t: optimizer(peak=NAN), ValueError, "peak=nan"),
+    ("make_optimizer", lambda t: optimizer(peak=INF), ValueError, "peak=inf"),
+    ("make_optimizer", lambda t: optimizer(peak="fast"), ValueError, "peak='fast'"),
+    ("make_optimizer", lambda t: optimizer(total_steps=0), ValueError, "total_steps .*got 0"),
+    ("make_optimizer", lambda t: optimizer(total_steps=2.5), TypeError, "total_steps .*got 2.5"),
+    ("make_optimizer", lambda t: optimizer(warmup=1.0), ValueError, "warmup=1.0"),
+    ("make_optimizer", lambda t: optimizer(clipnorm=-1), ValueError, "clipnorm=-1"),
+    ("make_optimizer", lambda t: optimizer(ema_momentum=1.0), ValueError, "ema_momentum=1.0"),
+    ("make_optimizer", lambda t: optimizer(schedule="step"), ValueError, "schedule='step'"),
+    ("fit", lambda t: fit(model=None), ValueError, "model=None"),
+    ("fit", lambda t: fit(images=None), ValueError, r"images must be uint8.*object \(\)"),
+    ("fit", lambda t: fit(images=FLOATS), ValueError, "float32"),
+    ("fit", lambda t: fit(images=BYTES[:0]), ValueError, r"\(0, 4, 4, 1\)"),
+    ("fit", lambda t: fit(images=np.zeros((6, 5, 5, 1), np.uint8)), ValueError, r"\(4, 5, 5, 1\)"),
+    ("fit", lambda t: fit(images=BYTES + 100, protocol="grey"), ValueError, "0 and 1 only"),
+    ("fit", lambda t: fit(epochs=0), ValueError, "epochs .*got 0"),
+    ("fit", lambda t: fit(epochs="1"), TypeError, "epochs .*got '1'"),
+    ("fit", lambda t: fit(batch_size=2.5), TypeError, "batch_size .*got 2.5"),
+    ("fit", lambda t: fit(steps_per_execution=None), TypeError, "steps_per_execution .*None"),
+    ("fit", lambda t: fit(validation_freq=0), ValueError, "validation_freq .*got 0"),
+    ("fit", lambda t: fit(protocol="binary"), ValueError, "protocol .*got 'binary'"),
+    ("fit", lambda t: fit(seed=-1), ValueError, "seed .*got -1"),
+    ("fit", lambda t: fit(seconds=NAN), ValueError, "seconds=nan"),
+    ("fit", lambda t: fit(seconds="60"), ValueError, "seconds='60'"),
+    ("fit", lambda t: fit(verbose=2), ValueError, "verbose=2"),
+    ("fit", lambda t: fit(learning_rate=-1.0), ValueError, "peak=-1.0"),
+    ("fit", lambda t: fit(optimizer="adam"), ValueError, "optimizer='adam'"),
+    ("fit", lambda t: fit(validation=BYTES), TypeError, "dtype uint8"),
+    ("fit", lambda t: fit(validation=FLOATS * NAN), ValueError, "pixels from nan"),
+    ("fit", lambda t: fit(validation=FLOATS[:0]), ValueError, r"\(0, 4, 4, 1\)"),
+    ("fit", lambda t: fit(run_dir=3), TypeError, "not int"),
+    ("fit", lambda t: fit(run_dir=written(t / "file", "")), FileExistsError, "file"),
+    ("fit", broken_run, ValueError, "settings.json is damaged"),
+    # --- evaluation
+    ("data_source", lambda t: evaluation.data_source("mnist"), AttributeError, "'str' .*official"),
+    ("read_results", lambda t: evaluation.read_results(t), IsADirectoryError, "directory"),
+    ("read_results", lambda t: evaluation.read_results(written(t / "r.json", "{")), ValueError,
+     "r.json is not a file of results"),
+    ("merge_results", merge_into_broken, ValueError, "results.json is not a file of results"),
+    ("load_recorded", unknown_model, ValueError, "mine.keras is not the recorded file"),
+    ("Results", lambda t: record(t, "elbo", 1.0), ValueError, "key 'elbo' is not"),
+    ("Results", lambda t: record(t, None, 1.0), ValueError, "key None is not"),
+    ("Results", lambda t: record(t, "a/b/c/d", NAN), ValueError, "a/b/c/d is nan"),
+    ("Results", lambda t: record(t, "a/b/c/d", "1"), TypeError, "not str"),
+    ("Results", lambda t: record(t, "a/b/c/d", 1.0, seed=None), TypeError, "'NoneType'"),
+    ("log_likelihood", lambda t: evaluation.log_likelihood(MODEL, FLOATS, 0), ValueError,
+     "num_samples .*got 0"),
+    ("log_likelihood", lambda t: evaluation.log_likelihood(MODEL, FLOATS, "5"), TypeError,
+     "num_samples .*got '5'"),
+    ("log_likelihood", lambda t: evaluation.log_likelihood(MODEL, FLOATS, 1, seed=1.5), TypeError,
+     "seed .*got 1.5"),
+    ("log_likelihood", lambda t: evaluation.log_likelihood(MODEL, FLOATS, 1, max_rows=0),
+     ValueError, "max_rows .*got 0"),
+    ("log_likelihood", lambda t: evaluation.log_likelihood(MODEL, FLOATS * NAN, 1), ValueError,
+     "pixels from nan"),
+    ("log_likelihood", lambda t: evaluation.log_likelihood(with_bad_weight(INF), FLOATS, 1),
+     ValueError, "bias.* holds NaN or infinity"),
+    ("log_importance_weights",
+     lambda t: evaluation.log_importance_weights(MODEL, FLOATS, -2, (0, 1)), TF_ERROR, "-4 must"),
+    ("posterior_moments", lambda t: evaluation.posterior_moments(MODEL, BYTES), TypeError, "uint8"),
+    ("posterior_moments", lambda t: evaluation.posterior_moments(MODEL, FLOATS, 0), ValueError,
+     "batch_size .*got 0"),
+    ("kl_per_dimension", lambda t: evaluation.kl_per_dimension(Z, np.zeros((3, 4))), ValueError,
+     r"\(3,2\) \(3,4\)"),
+    ("kl_per_dimension", lambda t: evaluation.kl_per_dimension("a", Z), ValueError, "'a'"),
+    ("active_units", lambda t: evaluation.active_units(Z * NAN), ValueError, "nan"),
+    ("active_units", lambda t: evaluation.active_units(Z[0]), ValueError, "z_mean=array"),
+    ("active_units", lambda t: evaluation.active_units(Z[:0]), ValueError, r"shape=\(0, 2\)"),
+    ("bits_per_dim", lambda t: evaluation.bits_per_dim(-1.0, 0, dequantised=True), ValueError,
+     "num_dims .*got 0"),
+    ("bits_per_dim", lambda t: evaluation.bits_per_dim(-1.0, "3", dequantised=True), TypeError,
+     "num_dims .*got '3'"),
+    # --- plots
+    ("show", lambda t: plots.show(None, "  "), ValueError, "alt is '  '"),
+    ("image_grid", lambda t: plots.image_grid("x"), ValueError, r"shape \(\)"),
+    ("image_grid", lambda t: plots.image_grid(BYTES[:0]), ValueError, r"shape \(0, 4, 4\)"),
+    ("image_grid", lambda t: plots.image_grid(FLOATS * NAN), ValueError, "float32 that hold NaN"),
+    ("image_grid", lambda t: plots.image_grid(np.full((2, 4, 4), None)), ValueError, "of object"),
+    ("image_grid", lambda t: plots.image_grid(BYTES, columns=0), ValueError, "columns .*got 0"),
+    ("image_grid", lambda t: plots.image_grid(BYTES, rows=-1), ValueError, "rows .*got -1"),
+    ("image_grid", lambda t: plots.image_grid(BYTES, labels="ab"), ValueError, "2 labels for 6"),
+    ("image_rows", lambda t: plots.image_rows({}), ValueError, "got {}"),
+    ("image_rows", lambda t: plots.image_rows({"a": BYTES, "b": BYTES[:2]}), ValueError, "'b': 2"),
+    ("training_curves", lambda t: plots.training_curves(training.History(), "t"), ValueError,
+     r"history: \[\]"),
+    ("latent_scatter", lambda t: plots.latent_scatter(Z[:, :1], [0] * 3, "ab", "t"), ValueError,
+     r"\(3, 1\)"),
+    ("latent_scatter", lambda t: plots.latent_scatter(Z * NAN, [0] * 3, "ab", "t"), ValueError,
+     "z from nan"),
+    ("latent_scatter", lambda t: plots.latent_scatter(Z, [0, 1, 7], "ab", "t"), ValueError,
+     "labels {0, 1, 7}"),
+    ("gif", lambda t: plots.gif([]), ValueError, r"frames \[\]"),
+    ("gif", lambda t: plots.gif([FRAME / 2]), ValueError, "float64"),
+    ("gif", lambda t: plots.gif([FRAME], duration=1), ValueError, "1 ms each"),
+    ("show_gif", lambda t: plots.show_gif([FRAME], ""), ValueError, "alt is ''"),
+    ("decode_plane", lambda t: plots.decode_plane(small(3, (4, 4, 1)), [0]), ValueError,
+     "latent_dim=3"),
+    ("decode_plane", lambda t: plots.decode_plane(MODEL, "ab"), ValueError, "'ab'"),
+    ("manifold", lambda t: plots.manifold(MODEL, 1), ValueError, "n=1"),
+    ("latent_explorer", lambda t: plots.latent_explorer(MODEL, Z, [0] * 3, "ab", n=1), ValueError,
+     "n=1"),
+    ("latent_explorer", lambda t: plots.latent_explorer(MODEL, Z + INF, [0] * 3, "ab"), ValueError,
+     "z from inf"),
+    ("latent_explorer", lambda t: plots.latent_explorer(MODEL, Z, [9] * 3, "ab"), ValueError,
+     "labels {9}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"), [case[1:] for case in CASES],
+    ids=[f"{i}-{case[0]}" for i, case in enumerate(CASES)],
+)  # fmt: skip
+def test_bad_input_is_named(call, error, message, tmp_path):
+    with pytest.raises(error) as caught:
+        call(tmp_path)
+    assert caught.type is error or issubclass(caught.type, error)
+    assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def test_every_public_function_is_in_the_table():
+    no_input = {"data_dir", "use_style"}
+    # What the package makes, not the caller; and distributions, whose arguments TFP checks.
+    made = {"DatasetInvalid", "DatasetUnavailable", "ImageDataset", "History", "LogLikelihood",
+            "StopOnNaN", "TrainingDiverged", "Bernoulli", "DiscretisedLogistic"}  # fmt: skip
+    public = {
+        name for module in (data, evaluation, flows, networks, plots, training, vae)
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__ and not name.startswith("_")
+        and (inspect.isfunction(value) or inspect.isclass(value))
+    }  # fmt: skip
+    assert public - no_input - made == {case[0].split(".")[0] for case in CASES}
+    assert len(CASES) >= 60
+
+
+# --- Data that turn to NaN -----------------------------------------------------------------------
+
+
+def test_data_that_turn_to_nan_stop_training_at_once(tmp_path, monkeypatch):
+    """The batch of step 8 (epoch 3, place 2) holds NaN: step 8 is named, epoch 2 is kept."""
+    images = np.random.default_rng(0).integers(0, 2, (12, 4, 4, 1), dtype=np.uint8) * 255
+    settings = dict(images=images, epochs=4, run_dir=tmp_path)
+    good = data.apply_protocol
+
+    def turning(images, protocol, key):
+        x = good(images, protocol, key)
+        bad = tf.reduce_all(tf.equal(key, data.noise_key(0, 2, 1)))
+        return tf.where(bad, x * NAN, x)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "apply_protocol", turning)
+        with pytest.raises(training.TrainingDiverged, match="is nan at step 8, epoch 3") as caught:
+            fit(small(), **settings)
+    assert (caught.value.step, caught.value.epoch) == (8, 3)
+    kept = sorted(path.name.split(".")[0] for path in tmp_path.glob("epoch-*.npz"))
+    assert kept == ["epoch-00001", "epoch-00002"]
+    model = small()
+    history = fit(model, **settings)  # the data are mended: the same command goes on
+    model.check_weights()
+    assert len(history.epochs) == 4 and np.isfinite(history["loss"]).all()
+
+
+def test_os_errors_name_the_file(tmp_path):
+    with pytest.raises(IsADirectoryError, match=os.path.basename(tmp_path)):
+        evaluation.read_results(tmp_path)
