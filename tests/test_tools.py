@@ -102,6 +102,7 @@ SPOILS = {
     "tagged": lambda nb: nb.cells[3].update(outputs=[]),
     "2 H1": lambda nb: _add(nb, nbformat.v4.new_markdown_cell("# Again")),
     "picture in the prose": lambda nb: _add(nb, nbformat.v4.new_markdown_cell("![](x.png)")),
+    "colour map jet": lambda nb: _code(nb, "plt.imshow(x, cmap='jet')"),
     "empty code cell": lambda nb: _code(nb, ""),
     "median": _widen,
     "at most 40": lambda nb: _code(nb, "\n".join(["x = 1"] * 41)),

@@ -26,11 +26,12 @@ OPENING = f"""# {TITLE}
 Numbered lessons that lead from raw pixels to an inverse autoregressive flow, in TensorFlow (Keras
 3) and TensorFlow Probability. What you see was executed: every derivation ends in a check, and
 every number was measured."""
+PICTURE = '<a href="{lesson}"><img alt="{alt}" src="data:image/png;base64,{data}"></a>'
 ENTRY = """## {number} {title}
 
 {sentence}
 
-<p><a href="{lesson}"><img alt="{alt}" src="data:image/png;base64,{data}"></a></p>
+{picture}
 
 [Read the lesson]({lesson}){solutions}"""
 HEADING = re.compile(r'<h[1-4] id="([^"]+)">(.*?)<a class="anchor-link"', re.DOTALL)
@@ -48,6 +49,8 @@ def front_page(lessons: list[Path]):
         nb = course.read(path)
         title, sentence = course.title_and_sentence(nb)
         picture, alt = pictures.picture_of(nb)
+        data = base64.b64encode(picture).decode()
+        shown = PICTURE.format(lesson=path.name, alt=html.escape(alt), data=data)
         answers = path.parent / "solutions" / f"{path.name[:2]}_solutions.ipynb"
         entries.append(
             ENTRY.format(
@@ -55,8 +58,7 @@ def front_page(lessons: list[Path]):
                 title=title,
                 sentence=sentence,
                 lesson=path.name,
-                alt=html.escape(alt),
-                data=base64.b64encode(picture).decode(),
+                picture=shown if picture else "",
                 solutions=f" · [solutions]({answers.name})" if answers.exists() else "",
             )
         )

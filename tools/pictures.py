@@ -13,19 +13,13 @@ import course
 
 
 def picture_of(nb) -> tuple[bytes, str]:
-    """Return the first PNG among the outputs of a notebook, and its alt text.
-
-    Raises
-    ------
-    ValueError
-        There is none.
-    """
+    """Return the first PNG among the outputs of a notebook and its alt text, empty before a run."""
     for cell in nb["cells"]:
         for output in cell.get("outputs", ()):
             if "image/png" in output.get("data", {}):
                 data = "".join(output["data"]["image/png"])
                 return base64.b64decode(data), output["metadata"]["image/png"]["alt"]
-    raise ValueError("the notebook shows no picture")
+    return b"", ""
 
 
 def files(root: Path) -> dict[Path, bytes]:
@@ -34,6 +28,8 @@ def files(root: Path) -> dict[Path, bytes]:
     for lesson in course.notebook_paths(folder=root / "notebooks"):
         nb, number = course.read(lesson), lesson.name[:2]
         picture, alt = picture_of(nb)
+        if not picture:
+            continue
         found[root / "notebooks" / "pictures" / f"{number}.png"] = picture
         title, _ = course.title_and_sentence(nb)
         link = f"[{number} {title}](notebooks/{lesson.name})"
