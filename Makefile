@@ -3,8 +3,13 @@
 #   make run              execute all notebooks on the embedded sample; open build/index.html
 #   make test             unit tests, then every notebook and solution under nbval
 #   make lab              JupyterLab in notebooks/
+#   make e2e              every lesson in the real JupyterLab, in headless Chromium
 #   make execute          re-run the committed outputs in the full profile (NB=01 for one notebook)
 #   make lint             ruff on code and notebooks
+#   make agree            what is generated is up to date: taught cells, README, links, pictures
+#   make student          students' copies, without outputs and solutions, in build/student/
+#   make links REPO=…     links to Colab and badges for owner/name on GitHub; the first cells
+#   make site             a static site of the committed notebooks in build/site/; needs no network
 #   make verify-results   rerun recorded numbers (KEY=02/ for some of them)
 #   make clean            remove build/ and caches (not the environments)
 #
@@ -20,7 +25,7 @@ NB ?=
 KEY ?=
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-unit test-notebooks lab execute lint verify-results clean venv
+.PHONY: run test test-unit test-notebooks e2e lab execute lint agree student links site verify-results clean venv
 
 run: $(STAMP)
 	$(BIN)/python tools/run_notebooks.py $(NB)
@@ -28,13 +33,16 @@ run: $(STAMP)
 test: test-unit test-notebooks
 
 test-unit: $(STAMP)
-	$(BIN)/python -m pytest --durations=10 tests
+	$(BIN)/python -m pytest --durations=10 --ignore=tests/e2e tests
 
 # A process of its own: nbval starts one kernel per notebook, in the notebook's folder.
 test-notebooks: $(STAMP)
 	@if [ -z "$$(ls notebooks/*.ipynb 2>/dev/null)" ]; then echo "no notebooks yet"; else \
 	  $(QUICK) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 \
 	    --durations=10 --durations-min=1 notebooks; fi
+
+e2e: $(STAMP)
+	$(BIN)/python -m pytest -rs --durations=10 tests/e2e
 
 lab: $(STAMP)
 	cd notebooks && $(abspath $(BIN))/jupyter lab
@@ -44,6 +52,18 @@ execute: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check helpers tests tools notebooks
+
+agree: $(STAMP)
+	for tool in taught readme_table links pictures; do $(BIN)/python tools/$$tool.py --check || exit 1; done
+
+student: $(STAMP)
+	$(BIN)/python tools/student.py $(NB)
+
+links: $(STAMP)
+	$(BIN)/python tools/links.py $(if $(filter command line,$(origin REPO)),"$(REPO)")
+
+site: $(STAMP)
+	$(BIN)/python tools/build_site.py
 
 verify-results: $(STAMP)
 	$(BIN)/python tools/verify_results.py "$(KEY)"

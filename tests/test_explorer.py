@@ -2,7 +2,6 @@
 
 import base64
 import io
-import shutil
 
 import numpy as np
 import pytest
@@ -12,12 +11,6 @@ from helpers import plots
 from helpers.networks import ConvDecoder
 from helpers.vae import VAE
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-background-networking "
-    "--disable-component-update --disable-sync --no-first-run --disable-dev-shm-usage"
-)
 POINTS = np.array([[-2.0, -2.0], [2.0, 2.0], [2.0, -2.0]])
 NAMES = ("cat", "dog", "</script>")
 
@@ -73,26 +66,12 @@ def test_bad_arguments_are_refused(change, message):
         plots.latent_explorer(vae, good.pop("z"), good.pop("labels"), NAMES, **good)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("chromium and chromedriver are not installed (Debian: chromium-driver)")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
 def page(browser, tmp_path):
     """Open the explorer, twice in one page as "new view for output" does."""
     path = tmp_path / "explorer.html"
     path.write_text(f"<!doctype html><title>page</title>{explorer()}{explorer()}", encoding="utf-8")
+    browser.get_log("browser")  # what was logged before is gone
     browser.get(path.as_uri())
     return browser
 

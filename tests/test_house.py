@@ -51,7 +51,8 @@ def test_ci_runs_both_ends_and_weekly_without_pins():
     assert "constraints/oldest.txt" in text and "constraints/newest.txt" in text
     assert ".ci/run" in text
     script = ROOT / ".ci" / "run"
-    assert script.stat().st_mode & 0o111 and "make lint test" in script.read_text(encoding="utf-8")
+    assert script.stat().st_mode & 0o111
+    assert "make lint test e2e" in script.read_text(encoding="utf-8")
     assert subprocess.run(["bash", "-n", script]).returncode == 0
 
 
@@ -69,7 +70,10 @@ def bare(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("target", ["run", "test", "lab", "execute", "lint", "verify-results"])
+TARGETS = "run test e2e lab execute lint agree student links site verify-results".split()
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_every_target_creates_its_environment(bare, target):
     for constraints, venv in {
         "constraints/newest.txt": ".venv", "constraints/oldest.txt": ".venv-oldest",

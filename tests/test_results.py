@@ -166,7 +166,7 @@ ENTRY = {
 
 def test_the_readme_table():
     entries = {f"02/{KEY}": ENTRY, "02/a/b/c/d": ENTRY | {"headline": False}}
-    text = f"head\n{readme_table.BEGIN}\nold\n{readme_table.END}\ntail\n"
+    text = "head\n<!-- results:begin -->\nold\n<!-- results:end -->\ntail\n"
     new = readme_table.updated(text, entries)
     assert "| 02 | digits | dynamic | mlp | elbo | -90.12 nats | 1 | 20 min | A CPU" in new
     assert new.startswith("head\n") and new.endswith("\ntail\n") and "old" not in new

@@ -9,6 +9,7 @@ import pytest
 import course
 import execute
 import hygiene
+import pages
 import ranges
 import readme_table
 import run_notebooks
@@ -101,6 +102,7 @@ SPOILS = {
     "tagged": lambda nb: nb.cells[3].update(outputs=[]),
     "2 H1": lambda nb: _add(nb, nbformat.v4.new_markdown_cell("# Again")),
     "picture in the prose": lambda nb: _add(nb, nbformat.v4.new_markdown_cell("![](x.png)")),
+    "colour map jet": lambda nb: _code(nb, "plt.imshow(x, cmap='jet')"),
     "empty code cell": lambda nb: _code(nb, ""),
     "median": _widen,
     "at most 40": lambda nb: _code(nb, "\n".join(["x = 1"] * 41)),
@@ -152,7 +154,7 @@ def test_run_notebooks_goes_on_after_a_failure(folder, tmp_path, capsys):
     for name in ("01_toy", "02_bad", "03_good"):
         assert (build / f"{name}.ipynb").exists()
         page = (build / f"{name}.html").read_text()
-        assert run_notebooks.fetched_addresses(page) == []
+        assert pages.fetched_addresses(page) == []
         assert '<script src="mathjax/MathJax.js' in page
         assert """<img alt='a "&lt;dot&gt;"'""" in page
     assert (build / "mathjax" / "MathJax.js").exists()
@@ -191,8 +193,8 @@ def test_the_sentence_of_the_index(prose, sentence):
     ],
 )
 def test_what_a_page_would_fetch_is_found(page):
-    assert run_notebooks.fetched_addresses(page)
-    assert not run_notebooks.fetched_addresses('<a href="https://example.org">a link</a>')
+    assert pages.fetched_addresses(page)
+    assert not pages.fetched_addresses('<a href="https://example.org">a link</a>')
 
 
 def test_clean_names_all_it_changes():

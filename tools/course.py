@@ -75,6 +75,15 @@ def title_and_sentence(nb) -> tuple[str, str]:
     return re.sub(r"[*_`]", "", title), sentence
 
 
+def with_block(text: str, name: str, body: str) -> str:
+    """Return text with body between the two marks of that name; ValueError where they lack."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
+        raise ValueError(f"README.md needs one {begin} and, below it, one {end}")
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{body}{end}{rest.split(end)[1]}"
+
+
 @dataclass
 class Run:
     """How a notebook ran: seconds, peak memory in MB (0 where unknown), "" or what went wrong."""

@@ -11,6 +11,8 @@ from pathlib import Path
 import course
 
 MACHINE_PATH = re.compile(r"/(root|home|work|tmp|Users|usr/local)/[\w.+-]|[A-Z]:\\Users\\")
+# Colours that look alike to some readers, or rise and fall in lightness.
+UNSAFE_MAP = re.compile(r"""["'](jet|hsv|brg|prism|RdYlGn|(?:gist_)?rainbow|nipy_spectral)["'_]""")
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 HEADINGS = ("Summary", "Exercises", "References")
 MEGABYTE = 1e6
@@ -111,6 +113,8 @@ def problems(nb, *, size: int, solutions: bool = False) -> list[str]:
         found.append(f"the median code cell has {statistics.median(lengths):g} lines, want 3 to 6")
     if max(lengths) > 40:
         found.append(f"a code cell has {max(lengths)} lines, want at most 40")
+    if unsafe := UNSAFE_MAP.search("\n".join(sources)):
+        found.append(f"the colour map {unsafe[1]} does not suit colour-blind readers")
     kinds = "".join("c" if cell["cell_type"] == "code" else "m" for cell in cells)
     if "cccc" in kinds:
         found.append("more than 3 code cells in a row without prose")

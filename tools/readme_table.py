@@ -9,7 +9,6 @@ import course
 from helpers import evaluation
 
 README = course.ROOT / "README.md"
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 HEAD = (
     "| notebook | data | protocol | model | metric | value | seed | time | machine |\n"
     "| --- | --- | --- | --- | --- | ---: | ---: | ---: | --- |\n"
@@ -38,10 +37,7 @@ def table(entries: dict) -> str:
 
 def updated(text: str, entries: dict) -> str:
     """Return the README with a fresh table between its two marks; ValueError where they lack."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(END) < text.index(BEGIN):
-        raise ValueError(f"README.md needs one {BEGIN} and, below it, one {END}")
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{table(entries)}{END}{rest.split(END)[1]}"
+    return course.with_block(text, "results", table(entries))
 
 
 def main(arguments: list[str]) -> int:

@@ -8,63 +8,14 @@ usage: run_notebooks.py [NUMBER] [--notebooks FOLDER] [--build FOLDER]
 
 import argparse
 import html
-import re
-import shutil
 import sys
 from datetime import timedelta
 from pathlib import Path
 
-import jupyter_server_mathjax
 import nbformat
-from jinja2 import DictLoader
-from nbconvert import HTMLExporter
 
 import course
-
-# nbconvert's page without what it would fetch (require.js, Mermaid), with the alt texts it forgets,
-# and with the one font that the bundled MathJax carries.
-TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js -%}{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}
-<script type="text/x-mathjax-config">
-MathJax.Hub.Config({
-  "HTML-CSS": {availableFonts: [], preferredFont: null, imageFont: null, webFont: "STIX-Web"},
-  showMathMenu: false
-});
-</script>
-{{ super() }}
-{%- endblock -%}
-{%- block data_png scoped -%}
-{%- set alt = output | get_metadata('alt', 'image/png') or '' -%}
-{%- set alt = alt | escape_html_keep_quotes | replace('"', '&quot;') -%}
-{{ super() | replace('<img', '<img alt="' ~ alt ~ '"') }}
-{%- endblock -%}
-"""
-MATHJAX = "mathjax/MathJax.js?config=TeX-AMS-MML_HTMLorMML-full,Safe"
-FETCHED = re.compile(
-    r"""<(?:script|link|img|iframe|source)\b[^>]*\s(?:src|href)\s*=\s*["']?(?:https?:)?//[^"'>]*"""
-    r"""|(?:\bimport\(?|@import|url\()\s*["']?https?://[^"')]*""",
-    re.IGNORECASE,
-)
-
-
-def fetched_addresses(page: str) -> list[str]:
-    """Return what a browser would fetch to show the page; plain links do not count."""
-    return FETCHED.findall(page)
-
-
-def to_html(nb, title: str) -> str:
-    """Return the notebook as a page that loads nothing but MathJax, from the folder beside it."""
-    exporter = HTMLExporter(
-        template_file="offline.html.j2",
-        extra_loaders=[DictLoader({"offline.html.j2": TEMPLATE})],
-        mathjax_url=MATHJAX,
-        sanitize_html=False,
-    )
-    page, _ = exporter.from_notebook_node(nb, {"metadata": {"name": title}})
-    return page
-
+import pages
 
 INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -107,8 +58,7 @@ def main(arguments: list[str]) -> int:
     paths, build = course.notebook_paths(options.number, options.notebooks), options.build.resolve()
     if not paths:
         sys.exit(f"error: no notebooks in {options.notebooks}")
-    static = Path(jupyter_server_mathjax.__file__).parent / "static"
-    shutil.copytree(static, build / "mathjax", dirs_exist_ok=True)
+    pages.add_mathjax(build)
     names = {path.stem for path in paths}
     rows, failures, total = [], 0, 0.0
     for path in paths:
@@ -116,15 +66,9 @@ def main(arguments: list[str]) -> int:
         title, sentence = course.title_and_sentence(nb)
         print(f"{path.name} …", end=" ", flush=True)
         run = course.run(nb, path.parent, course.QUICK | {"VAE_BUILD": str(build)})
-        page = to_html(nb, title or path.stem)
-        # The bars of links lead from page to page.
-        page = re.sub(
-            r'href="(\w+)\.ipynb"',
-            lambda m: f'href="{m[1]}.{"html" if m[1] in names else "ipynb"}"',
-            page,
-        )
+        page = pages.linked(pages.to_html(nb, title or path.stem), names)
         error = run.error
-        if not error and (fetched := fetched_addresses(page)):
+        if not error and (fetched := pages.fetched_addresses(page)):
             error = f"the page would fetch {', '.join(fetched)}"
         nbformat.write(nb, build / path.name)
         (build / f"{path.stem}.html").write_text(page, encoding="utf-8")

@@ -1,0 +1,143 @@
+"""Every lesson as a reader runs it: the real JupyterLab in a browser, Run > Run All Cells."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import nbformat
+import pytest
+
+import course
+import hygiene
+
+TIMEOUT = 600  # seconds, for the run of one notebook
+SETTINGS = "@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
+
+
+@pytest.fixture(scope="module")
+def lab(browser, tmp_path_factory):
+    """JupyterLab on copies of the lessons without their outputs; returns (folder, address of)."""
+    home = tmp_path_factory.mktemp("lab")
+    folder, settings = home / "notebooks", home / "settings"
+    folder.mkdir()
+    for path in course.notebook_paths():
+        nb = course.read(path)
+        for cell in nb["cells"]:
+            if cell["cell_type"] == "code":
+                cell.update(outputs=[], execution_count=None)
+        nbformat.write(nb, folder / path.name)
+    # Cells out of sight stay in the page, so that their pictures can be looked at.
+    (settings / SETTINGS).parent.mkdir(parents=True)
+    (settings / SETTINGS).write_text(json.dumps({"windowingMode": "none"}), encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    environment = os.environ | course.QUICK | {
+        "JUPYTER_TOKEN": token, "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTERLAB_SETTINGS_DIR": str(settings), "VAE_BUILD": str(home / "build"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "PYTHONPATH": str(course.ROOT),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += [f"--ServerApp.root_dir={folder}", f"--ServerApp.port={port}"]
+    with open(home / "log", "w", encoding="utf-8") as log:
+        server = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
+    base = f"http://127.0.0.1:{port}"
+    try:
+        wait(lambda: answers(f"{base}/api/status?token={token}"), 120, home / "log")
+        yield folder, lambda name: f"{base}/lab/tree/{name}?token={token}", base
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def answers(address):
+    """Return the status of an address, 0 where nothing answers yet."""
+    try:
+        return urllib.request.urlopen(address).status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def wait(condition, seconds, what):
+    """Return the first true value of condition(); fail after so many seconds."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {seconds} s: {what}"
+        time.sleep(1)
+    return value
+
+
+def run_all(browser):
+    """Choose Run > Run All Cells in the menu, as soon as the notebook is there."""
+    from selenium.common.exceptions import WebDriverException
+
+    def chosen():
+        try:
+            assert browser.find_elements("css selector", ".jp-Notebook .jp-CodeCell")
+            menu = browser.find_element(
+                "xpath", "//*[contains(@class,'lm-MenuBar-itemLabel')][.='Run']"
+            )
+            menu.click()
+            entry = "li[data-command='notebook:run-all-cells'], "
+            entry += "li[data-command='runmenu:run-all']"
+            browser.find_element("css selector", entry).click()
+            return True
+        except (AssertionError, WebDriverException):
+            return False
+
+    wait(chosen, 120, "no menu with Run All Cells")
+
+
+def finished(browser, path):
+    """Save, and return the notebook once its last cell has run or any cell has failed."""
+    from selenium.webdriver import ActionChains, Keys
+
+    ActionChains(browser).key_down(Keys.CONTROL).send_keys("s").key_up(Keys.CONTROL).perform()
+    time.sleep(3)
+    try:
+        nb = course.read(path)
+    except nbformat.reader.NotJSONError:
+        return None  # it is being written
+    code = [cell for cell in nb["cells"] if cell["cell_type"] == "code"]
+    return nb if course.failed_cell(nb) or code[-1]["execution_count"] else None
+
+
+def test_without_the_token_nothing_is_shown(lab):
+    assert answers(f"{lab[2]}/api/contents") == 403
+
+
+@pytest.mark.parametrize("name", [path.name for path in course.notebook_paths()])
+def test_run_all_cells(lab, browser, name):
+    folder, address, _ = lab
+    browser.get(address(name))
+    run_all(browser)
+    nb = wait(lambda: finished(browser, folder / name), TIMEOUT, f"{name} to run")
+    time.sleep(2)  # for the last outputs to be drawn
+    code = [cell for cell in nb["cells"] if cell["cell_type"] == "code"]
+    assert course.failed_cell(nb) == 0
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    wrong = [line for line in hygiene.problems(nb, size=1) if "code cell" in line]
+    assert [line for line in wrong if "stderr" in line or "widget" in line] == []
+    pictures = "[...document.querySelectorAll('.jp-OutputArea-output img')]"
+    drawn = browser.execute_script(f"return {pictures}.filter(i => i.naturalWidth > 1).length")
+    outputs = [out for cell in code for out in cell["outputs"]]
+    stored = sum("image/png" in out.get("data", {}) for out in outputs)
+    html = "".join("".join(out.get("data", {}).get("text/html", "")) for out in outputs)
+    assert stored >= 1 and drawn == stored + html.count("<img ")
+    assert browser.execute_script(f"return {pictures}.filter(i => !i.alt).length") == 0
+    for canvas in browser.find_elements("css selector", "[class^='explorer-'] canvas"):
+        said = "return arguments[0].parentElement.querySelector('[aria-live]').textContent"
+        before = browser.execute_script(said, canvas)
+        browser.execute_script("arguments[0].scrollIntoView(); arguments[0].focus()", canvas)
+        canvas.send_keys("\ue014")  # the right arrow
+        assert browser.execute_script(said, canvas) != before, "the explorer does not answer"
