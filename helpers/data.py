@@ -359,6 +359,8 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     When the iterator ends, TensorFlow waits for that thread, which sleeps for as long as it has
     already lived (10 ms, 20 ms, … 60 s): a short `fit` takes up to twice its time.
     """
+    if not isinstance(dataset, tf.data.Dataset):
+        raise TypeError(f"dataset {dataset!r}: give a tf.data.Dataset")
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)

@@ -352,6 +352,11 @@ CASES = [
      "num_dims .*got 0"),
     ("bits_per_dim", lambda t: evaluation.bits_per_dim(-1.0, "3", dequantised=True), TypeError,
      "num_dims .*got '3'"),
+    ("local_log_prob", lambda t: evaluation.local_log_prob(BYTES + 7, FLOATS), ValueError,
+     r"images \(6, 4, 4, 1\)"),
+    ("local_log_prob", lambda t: evaluation.local_log_prob(FLOATS, FLOATS[..., 0]), ValueError,
+     r"images \(6, 4, 4\)"),
+    ("untuned", lambda t: data.untuned([1, 2]), TypeError, r"dataset \[1, 2\]"),
     # --- plots
     ("show", lambda t: plots.show(None, "  "), ValueError, "alt is '  '"),
     ("image_grid", lambda t: plots.image_grid("x"), ValueError, r"shape \(\)"),
