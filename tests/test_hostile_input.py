@@ -182,7 +182,6 @@ CASES = [
     ("pipeline", lambda t: pipeline(epochs=0, initial_epoch=1), ValueError, "epochs .*got 0"),
     ("pipeline", lambda t: pipeline(protocol=None), ValueError, "protocol .*got None"),
     ("pipeline", lambda t: pipeline(labels=LABELS[:2]), ValueError, r"\(6,\), got \(2,\)"),
-    ("untuned", lambda t: data.untuned([1]), AttributeError, "'list' .*with_options"),
     ("check_images", lambda t: data.check_images("x"), ValueError, "images must be uint8.*got <U1"),
     ("check_choice", lambda t: data.check_choice("k", 3, (1, 2)), ValueError, "1, 2, got 3"),
     ("check_whole", lambda t: data.check_whole(n=("4", 0)), TypeError, "n must be .*got '4'"),
