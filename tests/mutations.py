@@ -20,4 +20,7 @@ MUTATIONS: dict[str, Mutation] = {
     "02": Mutation("helpers.vae:VAE.elbo", "log_px_z - kl", "log_px_z + kl"),
     "03": Mutation("helpers.plots:decode_plane", "values[::-1]", "values"),
     "04": Mutation("helpers.flows:made_masks", "None] < places", "None] <= places"),
+    "05": Mutation(
+        "helpers.evaluation:leave_one_out_accuracy", "neighbors(return", "neighbors(points, return"
+    ),
 }
