@@ -19,6 +19,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 from filelock import FileLock
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from helpers.data import check_whole
 
@@ -240,12 +244,14 @@ def log_likelihood(vae, x, num_samples: int, *, seed: int = 0, max_rows=2048) ->
     return LogLikelihood(np.concatenate(values), np.concatenate(elbos), seconds, error)
 
 
-def posterior_moments(vae, x, batch_size: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """Return the posterior means and log-variances, each of shape (images, latent).
+def posterior_moments(vae, x, batch_size: int = 1000, *, grey: bool = False):
+    """Return the posterior means and log-variances, each an array of shape (images, latent).
 
-    With a flow: what it makes of the mean of its base, and the log-variances of the base.
+    With a flow: what it makes of the mean of its base, and the log-variances of the base. `grey`:
+    `x` holds grey values in [0, 1], the means of coin tosses, where the model learnt from tosses.
     """
-    vae.check_images(x)
+    if not grey:
+        vae.check_images(x)
     check_whole(batch_size=(batch_size, 1))
     triples = [vae.encode(x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
     parts = [(vae.carry(z_mean, context), z_log_var) for z_mean, z_log_var, context in triples]
@@ -263,6 +269,33 @@ def active_units(z_mean, threshold: float = 0.01) -> int:
     if np.ndim(z_mean) != 2 or not np.size(z_mean) or not np.isfinite(z_mean).all():
         raise ValueError(f"z_mean={z_mean!r}: give finite numbers (images, latent)")
     return int((np.var(np.asarray(z_mean), axis=0) > threshold).sum())
+
+
+def leave_one_out_accuracy(points, labels, k: int = 10) -> float:
+    """Share of the points (n, d) whose class is that of most of their k nearest others.
+
+    `labels` (n,): whole numbers from 0. Euclidean; the lowest of classes with equal votes wins.
+    Built in notebook 05.
+    """
+    labels = np.asarray(labels, np.int64)
+    if labels.shape != np.shape(points)[:1]:
+        raise ValueError(f"labels {labels.shape} for points {np.shape(points)}: give (n,)")
+    nearest = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
+    votes = np.apply_along_axis(np.bincount, 1, labels[nearest], minlength=labels.max() + 1)
+    return float(np.mean(votes.argmax(axis=1) == labels))
+
+
+def held_out_scores(train, train_labels, test, test_labels, k: int = 10, *, standardise=True):
+    """Accuracies on `test` (m, d) of what was fitted to `train` (n, d), as {"knn": …, "probe": …}.
+
+    The probe is linear (Alain & Bengio 2016), on columns of variance 1 if `standardise`; k-NN takes
+    the points as they are. Built in notebook 05.
+    """
+    neighbours = KNeighborsClassifier(k).fit(train, train_labels)
+    steps = [StandardScaler()] * standardise + [LogisticRegression(max_iter=1000)]
+    probe = make_pipeline(*steps).fit(train, train_labels)
+    return {"knn": float(neighbours.score(test, test_labels)),
+            "probe": float(probe.score(test, test_labels))}
 
 
 def bits_per_dim(log_p, num_dims: int, *, dequantised: bool) -> float:

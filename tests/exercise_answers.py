@@ -130,6 +130,27 @@ def _effective_sample_size(np, stable=True, axis=0, squared=True):
     return size
 
 
+def _perplexity(np, squared=True, bits=True, normalised=True):
+    """Exercise 2 of 05."""
+
+    def perplexity(distances, sigma):
+        weights = np.exp(-(distances ** (2 if squared else 1)) / (2 * sigma**2))
+        p = weights / weights.sum() if normalised else weights
+        return 2 ** -np.sum(p * (np.log2(p) if bits else np.log(p)))
+
+    return perplexity
+
+
+def _continuity(names, swapped=True, k_used=True):
+    """Exercise 3 of 05."""
+
+    def continuity(original, picture, k):
+        spaces = (picture, original) if swapped else (original, picture)
+        return names["trustworthiness"](*spaces, n_neighbors=k if k_used else 1)
+
+    return continuity
+
+
 def _bayes(np, prior=True, axis=1, each=True):
     """Exercise 2 of 06."""
 
@@ -266,6 +287,25 @@ EXERCISES: dict[str, dict[str, Exercise]] = {
                 lambda names: (_effective_sample_size(names["np"], stable=False),),
                 lambda names: (_effective_sample_size(names["np"], axis=1),),
                 lambda names: (_effective_sample_size(names["np"], squared=False),),
+            ],
+        ),
+    },
+    "05": {
+        "check_conclusion": Exercise(("c",), [("a",), ("b",)]),
+        "check_perplexity": Exercise(
+            lambda names: (_perplexity(names["np"]),),
+            [
+                lambda names: (_perplexity(names["np"], squared=False),),
+                lambda names: (_perplexity(names["np"], bits=False),),
+                lambda names: (_perplexity(names["np"], normalised=False),),
+            ],
+        ),
+        "check_continuity": Exercise(
+            lambda names: (_continuity(names),),
+            [
+                lambda names: (_continuity(names, swapped=False),),  # that is trustworthiness
+                lambda names: (_continuity(names, k_used=False),),
+                (lambda original, picture, k: 1.0,),
             ],
         ),
     },

@@ -20,6 +20,9 @@ MUTATIONS: dict[str, Mutation] = {
     "02": Mutation("helpers.vae:VAE.elbo", "log_px_z - kl", "log_px_z + kl"),
     "03": Mutation("helpers.plots:decode_plane", "values[::-1]", "values"),
     "04": Mutation("helpers.flows:made_masks", "None] < places", "None] <= places"),
+    "05": Mutation(
+        "helpers.evaluation:leave_one_out_accuracy", "neighbors(return", "neighbors(points, return"
+    ),
     "06": Mutation("helpers.evaluation:local_log_prob", "(2, 2), (2, 1), (2, 0)", "(2, 2), (2, 3)"),
     "07": Mutation("helpers.vae:VAE.train_step", "loss / replicas", "loss"),
 }

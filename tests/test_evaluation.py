@@ -8,7 +8,9 @@ from helpers import evaluation
 from helpers.evaluation import (
     active_units,
     bits_per_dim,
+    held_out_scores,
     kl_per_dimension,
+    leave_one_out_accuracy,
     local_log_prob,
     log_likelihood,
     posterior_moments,
@@ -94,6 +96,63 @@ def test_latent_measures():
     per_dim = kl_per_dimension(z_mean, z_log_var)
     total = np.mean(kl_to_standard_normal(z_mean, z_log_var))
     np.testing.assert_allclose(per_dim.sum(), total, rtol=1e-5)
+
+
+def test_moments_of_grey_values_have_to_be_asked_for():
+    rng, vae = np.random.default_rng(0), VAE(2, hidden_dim=4)
+    grey = rng.uniform(size=(3, 28, 28, 1)).astype(np.float32)
+    with pytest.raises(ValueError, match="0 and 1 only"):
+        posterior_moments(vae, grey)
+    z_mean, z_log_var = posterior_moments(vae, grey, grey=True)
+    np.testing.assert_allclose(z_mean, vae.encode(grey)[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(z_log_var, vae.encode(grey)[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 4, 10])
+def test_leave_one_out_is_the_vote_of_the_others(k):
+    rng = np.random.default_rng(k)
+    labels = rng.integers(0, 3, size=80)
+    points = rng.normal(size=(80, 3)) + labels[:, None]
+    right = 0
+    for i in range(80):
+        far = np.linalg.norm(points - points[i], axis=1)
+        votes = labels[[j for j in np.argsort(far) if j != i][:k]].tolist()
+        right += max(sorted(set(votes)), key=votes.count) == labels[i]
+    assert 0.4 < right / 80 < 1
+    assert leave_one_out_accuracy(points, labels.astype(np.uint8), k) == pytest.approx(right / 80)
+
+
+def test_leave_one_out_among_equal_points():
+    points = np.repeat([[0.0], [5.0], [9.0]], 2, axis=0)  # each place twice
+    assert leave_one_out_accuracy(points, [0, 1, 0, 1, 0, 1], k=1) == 0
+    assert leave_one_out_accuracy(points, [0, 0, 1, 1, 2, 2], k=1) == 1
+
+
+def test_leave_one_out_refuses_what_it_cannot_score():
+    with pytest.raises(ValueError, match=r"labels \(2,\) for points \(3, 1\)"):
+        leave_one_out_accuracy(np.zeros((3, 1)), [0, 1])
+    with pytest.raises(ValueError, match="n_neighbors"):
+        leave_one_out_accuracy(np.zeros((3, 1)), [0, 1, 0], k=3)
+
+
+def test_the_probe_is_linear_and_the_neighbours_see_raw_distances():
+    rng = np.random.default_rng(0)
+    labels = np.arange(400) % 2
+    points = np.stack([labels + 0.1 * rng.normal(size=400), rng.normal(size=400)], axis=1)
+    train, test = points[:300], points[300:]
+    sets = labels[:300], labels[300:]
+
+    def scores(scale, **how):
+        return held_out_scores(train * scale, sets[0], test * scale, sets[1], **how)
+
+    assert scores([1, 1]) == {"knn": 1.0, "probe": 1.0}
+    loud = scores([1, 1000])  # the second column means nothing
+    assert loud["knn"] < 0.7 and loud["probe"] == 1
+    assert scores([1e-3, 1])["probe"] == 1
+    assert scores([1e-3, 1], standardise=False)["probe"] < 0.8  # its penalty forbids large weights
+    ring = [(np.abs(x[:, 1]) < 0.7).astype(int) for x in (train, test)]  # between two borders
+    bent = held_out_scores(train, ring[0], test, ring[1])
+    assert bent["knn"] > 0.8 > bent["probe"]
 
 
 def test_bits_per_dim():

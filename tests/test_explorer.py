@@ -1,4 +1,4 @@
-"""The latent explorer in a real browser: pointer, touch, keyboard, and no network."""
+"""Latent explorer and image scatter in a real browser: pointer, touch, keyboard, no network."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import plots
+from helpers import data, plots
 from helpers.networks import ConvDecoder
 from helpers.vae import VAE
 
@@ -30,10 +30,24 @@ def explorer(n=13):
     return plots.latent_explorer(vae, POINTS, [0, 1, 2], NAMES, n=n).data
 
 
+# Three close together, one above them, one far to the right.
+SPOTS = np.array([[0.0, 0.0], [1.0, 0.2], [2.0, -0.1], [1.0, 3.0], [10.0, 0.0]])
+GREYS = np.uint8(np.ones((5, 28, 28, 1)) * np.array([0, 72, 145, 218, 255])[:, None, None, None])
+KINDS = [0, 1, 2, 1, 0]
+
+
+def scatter():
+    return plots.image_scatter(SPOTS, GREYS, KINDS, NAMES).data
+
+
+def sprite_of(page):
+    """Return the image inside a page element, as pixels."""
+    text = page.split(";base64,")[1].split(")")[0]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("L"))
+
+
 def test_the_sprite_holds_the_plane():
-    page = explorer()
-    sprite = page.split("data:image/jpeg;base64,")[1].split(")")[0]
-    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(sprite))))
+    pixels = sprite_of(explorer())
     wanted = 255 / (1 + np.exp(-np.linspace(-3, 3, 13)))  # of z1 rightwards, of z2 upwards
     assert pixels.shape == (13 * 28, 13 * 28)
     assert np.abs(pixels[7::28, 14::28] - wanted).max() < 12
@@ -46,6 +60,48 @@ def test_the_page_is_small_and_asks_for_nothing():
     page = plots.latent_explorer(vae, rng.normal(size=(2000, 2)), np.arange(2000) % 10, range(10))
     assert len(page.data) < 300_000
     assert "http" not in page.data and "</script>" not in explorer().split("<script>")[1][:-9]
+
+
+def test_the_sprite_holds_the_images():
+    pixels = sprite_of(scatter())
+    assert pixels.shape == (2 * 28, 3 * 28)
+    assert pixels[14::28, 14::28].tolist() == [[0, 72, 145], [218, 255, 0]]
+    picture = np.arange(28 * 28, dtype=np.float32).reshape(1, 28, 28) / (28 * 28)
+    kept = sprite_of(plots.image_scatter([[0, 0]], picture, [0], NAMES).data) / 255
+    assert np.abs(kept - picture[0]).max() <= 1 / 14 + 1 / 255  # half a level
+
+
+def test_two_thousand_images_fit_a_page(monkeypatch):
+    monkeypatch.setenv("VAE_DATA", "embedded")
+    images = np.resize(data.load_mnist().train.images, (2000, 28, 28, 1))
+    points = np.random.default_rng(0).normal(size=(2000, 2))
+    page = plots.image_scatter(points, images, np.arange(2000) % 10, range(10)).data
+    assert len(page) < 400_000 and "http" not in page
+    assert "</script>" not in scatter().split("<script>")[1][:-9]
+
+
+def test_what_is_filled_in_may_spell_a_place(monkeypatch):
+    names = ("SPRITE", "SETTINGS", "NAME")
+    page = plots.image_scatter(SPOTS, GREYS, KINDS, names).data
+    assert '"names":["SPRITE","SETTINGS","NAME"]' in page
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(points=SPOTS[:, :1]), r"points \(5, 1\)"),
+        (dict(points=SPOTS * np.nan), "give finite"),
+        (dict(labels=[0]), r"labels \(1,\)"),
+        (dict(images=GREYS[:4]), r"images \(4, 28, 28\)"),
+        (dict(images=np.repeat(GREYS, 3, axis=-1)), r"images \(5, 28, 28, 3\)"),
+        (dict(points=np.zeros((2001, 2)), images=np.zeros((2001, 2, 2)), labels=np.zeros(2001)),
+         "n from 1 to 2000"),
+    ],
+)  # fmt: skip
+def test_bad_images_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        plots.image_scatter(**dict(points=SPOTS, images=GREYS, labels=KINDS) | change,
+                            class_names=NAMES)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -66,14 +122,23 @@ def test_bad_arguments_are_refused(change, message):
         plots.latent_explorer(vae, good.pop("z"), good.pop("labels"), NAMES, **good)
 
 
-@pytest.fixture
-def page(browser, tmp_path):
-    """Open the explorer, twice in one page as "new view for output" does."""
-    path = tmp_path / "explorer.html"
-    path.write_text(f"<!doctype html><title>page</title>{explorer()}{explorer()}", encoding="utf-8")
+def opened(browser, folder, part):
+    """Open a page that holds a part twice, as "new view for output" does."""
+    path = folder / "page.html"
+    path.write_text(f"<!doctype html><title>page</title>{part}{part}", encoding="utf-8")
     browser.get_log("browser")  # what was logged before is gone
     browser.get(path.as_uri())
     return browser
+
+
+@pytest.fixture
+def page(browser, tmp_path):
+    return opened(browser, tmp_path, explorer())
+
+
+@pytest.fixture
+def spots(browser, tmp_path):
+    return opened(browser, tmp_path, scatter())
 
 
 def parts(page, which=0):
@@ -142,7 +207,68 @@ def test_the_class_is_that_of_the_nearest_point(page):
     assert text.text == f"z = ({x:.2f}, {y:.2f}), nearest class: {nearest}"
 
 
-def test_no_request_leaves_the_page(page):
+def shown(page, which=0):
+    """Return the number of the image that is shown: its text and its place in the sprite agree."""
+    _, image, text = parts(page, which)
+    row, column = tile(image)
+    number = int(text.text.split()[1])
+    assert number == 3 * row + column + 1
+    assert image.get_attribute("aria-label") == text.text
+    assert text.text == f"image {number} of 5, class: {NAMES[KINDS[number - 1]]}"
+    return number
+
+
+def test_arrow_keys_go_to_the_nearest_image_that_way(spots):
+    from selenium.webdriver.common.keys import Keys
+
+    canvas = parts(spots)[0]
+    spots.execute_script("arguments[0].focus()", canvas)
+    right, left, up, down = (getattr(Keys, f"ARROW_{k}") for k in ("RIGHT", "LEFT", "UP", "DOWN"))
+    seen = [shown(spots)]
+    for key in (right, right, right, right, left, left, up, up, down):
+        canvas.send_keys(key)
+        seen.append(shown(spots))
+    assert seen == [1, 2, 3, 5, 5, 3, 2, 4, 4, 2]
+    assert shown(spots, 1) == 1, "the other scatter stays"
+
+
+def test_page_keys_go_through_all_images(spots):
+    from selenium.webdriver.common.keys import Keys
+
+    canvas = parts(spots)[0]
+    spots.execute_script("arguments[0].focus()", canvas)
+    seen = []
+    for key in [Keys.PAGE_DOWN] * 5 + [Keys.PAGE_UP] * 2:
+        canvas.send_keys(key)
+        seen.append(shown(spots))
+    assert seen == [2, 3, 4, 5, 1, 5, 4]
+
+
+def test_pointer_shows_the_nearest_image(spots):
+    from selenium.webdriver import ActionChains
+
+    canvas = parts(spots)[0]
+    for right, up, number in ((9.0, 1.0, 5), (1.2, 2.5, 4), (2.1, 0.0, 3)):
+        x = 12 + right / 10 * 456 - 240  # from the middle of the canvas
+        y = 240 - (12 + (up + 0.1) / 10 * 456)
+        ActionChains(spots).move_to_element_with_offset(canvas, round(x), round(y)).perform()
+        assert shown(spots) == number
+
+
+def test_touch_shows_the_nearest_image(spots):
+    canvas = parts(spots)[0]
+    box = spots.execute_script("return arguments[0].getBoundingClientRect().toJSON()", canvas)
+    spots.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    where = {"x": box["left"] + 470, "y": box["top"] + 400}
+    touch = "Input.dispatchTouchEvent"
+    spots.execute_cdp_cmd(touch, {"type": "touchStart", "touchPoints": [where]})
+    assert shown(spots) == 5
+    spots.execute_cdp_cmd(touch, {"type": "touchEnd", "touchPoints": []})
+
+
+@pytest.mark.parametrize("which", ["page", "spots"])
+def test_no_request_leaves_the_page(which, request):
+    page = request.getfixturevalue(which)
     names = page.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
     assert [name for name in names if not name.startswith("data:")] == []
     assert page.get_log("browser") == []

@@ -355,6 +355,13 @@ CASES = [
      r"images \(6, 4, 4, 1\)"),
     ("local_log_prob", lambda t: evaluation.local_log_prob(FLOATS, FLOATS[..., 0]), ValueError,
      r"images \(6, 4, 4\)"),
+    ("leave_one_out_accuracy", lambda t: evaluation.leave_one_out_accuracy(Z * NAN, [0, 1, 1]),
+     ValueError, "contains NaN"),
+    ("held_out_scores", lambda t: evaluation.held_out_scores(Z * NAN, [0, 1, 1], Z, [0, 1, 1]),
+     ValueError, "contains NaN"),
+    ("image_scatter",
+     lambda t: plots.image_scatter(Z * NAN, np.zeros((3, 4, 4)), [0, 1, 1], "ab"), ValueError,
+     r"points \(3, 2\)"),
     ("untuned", lambda t: data.untuned([1, 2]), TypeError, r"dataset \[1, 2\]"),
     # --- plots
     ("show", lambda t: plots.show(None, "  "), ValueError, "alt is '  '"),

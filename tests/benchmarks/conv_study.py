@@ -38,17 +38,17 @@ HEADLINES = {  # the epoch under way is finished: the seconds leave room for one
 EQUAL_SECONDS, BATCH = 50, 128
 
 
-def headline(name: str) -> None:
-    """Train on train + validation, save the model, score it.
+def headline(name: str, recipe: tuple, notebook: str = "03") -> None:
+    """Train a model of HEADLINES on train + validation, save it, score it.
 
     The encoder is dense: per second of training on two cores it gained more than a convolutional
     one. The decoder works on 7 x 7 places with residual blocks.
     """
-    model, decoder, fit = HEADLINES[name]
+    model, decoder, fit = recipe
     dataset = data.load_mnist()
-    decoder |= dict(output_shape=dataset.image_shape, activation="silu")
+    decoder = decoder | dict(output_shape=dataset.image_shape, activation="silu")
     train_and_score(
-        evaluation.Results("03", dataset), dataset,
+        evaluation.Results(notebook, dataset), dataset,
         lambda: VAE(
             **model, decoder=ResidualDecoder(**decoder), activation="silu", kl="analytic", seed=SEED
         ),
@@ -122,7 +122,7 @@ def cifar10() -> None:
         print(f"{dataset.label}, {name}: {bits:.3f} bits/dim, {history.seconds:.0f} s, {seen:,}")
 
 
-STUDIES = {name: partial(headline, name) for name in HEADLINES}
+STUDIES = {name: partial(headline, name, recipe) for name, recipe in HEADLINES.items()}
 STUDIES |= {"filters": filters, "cifar10": cifar10}
 
 if __name__ == "__main__":
