@@ -78,12 +78,12 @@ def wait(condition, seconds, what):
 
 
 def run_all(browser):
-    """Choose Run > Run All Cells in the menu, as soon as the notebook is there."""
+    """Choose Run > Run All Cells in the menu once the kernel is there (before, Lab asks for one)."""
     from selenium.common.exceptions import WebDriverException
 
     def chosen():
         try:
-            assert browser.find_elements("css selector", ".jp-Notebook .jp-CodeCell")
+            assert "| Idle" in browser.find_element("id", "jp-main-statusbar").text
             menu = browser.find_element(
                 "xpath", "//*[contains(@class,'lm-MenuBar-itemLabel')][.='Run']"
             )
