@@ -7,7 +7,8 @@ import pytest
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-background-networking "
+    "--headless=new --no-sandbox --window-size=1000,900 --disable-gpu "
+    "--disable-background-networking "
     "--disable-component-update --disable-sync --no-first-run --disable-dev-shm-usage"
 )
 

@@ -15,7 +15,7 @@ import course
 import hygiene
 import links
 
-REPO = "owner/name"
+REPO = "someone/a-course"
 
 
 def test_all_files_agree():
@@ -58,7 +58,7 @@ def test_an_address_is_set_once_changed_and_taken_away(house):
     address = f"colab.research.google.com/github/{REPO}/blob/main/notebooks/01_toy.ipynb"
     assert f"[Open in Colab](https://{address}) · [next]" in texts["01_toy.ipynb"]
     assert (
-        texts["README.md"].count(address) == 2 and "mybinder.org/v2/gh/owner" in texts["README.md"]
+        texts["README.md"].count(address) == 2 and "mybinder.org/v2/gh/someone" in texts["README.md"]
     )
     assert f"repository-code: https://github.com/{REPO}" in texts["CITATION.cff"]
     assert all(REPO in text for text in texts.values())
