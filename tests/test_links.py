@@ -57,9 +57,8 @@ def test_an_address_is_set_once_changed_and_taken_away(house):
     texts = _read(house)
     address = f"colab.research.google.com/github/{REPO}/blob/main/notebooks/01_toy.ipynb"
     assert f"[Open in Colab](https://{address}) · [next]" in texts["01_toy.ipynb"]
-    assert (
-        texts["README.md"].count(address) == 2 and "mybinder.org/v2/gh/someone" in texts["README.md"]
-    )
+    assert texts["README.md"].count(address) == 2
+    assert "mybinder.org/v2/gh/someone" in texts["README.md"]
     assert f"repository-code: https://github.com/{REPO}" in texts["CITATION.cff"]
     assert all(REPO in text for text in texts.values())
     assert links.main([], house) == 0 and _read(house) == texts, "the second time changes nothing"
