@@ -23,6 +23,8 @@ MUTATIONS: dict[str, Mutation] = {
     "05": Mutation(
         "helpers.evaluation:leave_one_out_accuracy", "neighbors(return", "neighbors(points, return"
     ),
-    "06": Mutation("helpers.evaluation:local_log_prob", "(2, 2), (2, 1), (2, 0)", "(2, 2), (2, 1), (2, 3)"),
+    "06": Mutation(
+        "helpers.evaluation:local_log_prob", "(2, 2), (2, 1), (2, 0)", "(2, 2), (2, 1), (2, 3)"
+    ),
     "07": Mutation("helpers.vae:VAE.train_step", "loss / replicas", "loss"),
 }
