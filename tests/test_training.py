@@ -477,6 +477,8 @@ def vae_child(folder, step, compare):
     settings |= dict(validation=data.prepare(images[:20], "dynamic"), ema_momentum=0.9)
 
     def train(**more):
+        # Names count up through a process, and TensorFlow orders (and so rounds) sums by name.
+        keras.backend.clear_session()
         keras.utils.set_random_seed(3)
         vae = VAE(3, hidden_dim=16, iaf_steps=1, iaf_hidden=8, beta_warmup=9, seed=3)
         return vae, training.fit(vae, images, **settings, **more)
