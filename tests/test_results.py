@@ -168,7 +168,9 @@ def test_the_readme_table():
     entries = {f"02/{KEY}": ENTRY, "02/a/b/c/d": ENTRY | {"headline": False}}
     text = "head\n<!-- results:begin -->\nold\n<!-- results:end -->\ntail\n"
     new = readme_table.updated(text, entries)
-    assert "| 02 | digits | dynamic | mlp | elbo | -90.12 nats | 1 | 20 min | A CPU" in new
+    assert "| 02 | digits | dynamic | mlp | elbo | -90.12 nats |  | 1 | 20 min | A CPU" in new
+    published = next(iter(readme_table.PUBLISHED))
+    assert "| -90.12 nats | -86.76 (VAE)" in readme_table.updated(text, {published: ENTRY})
     assert new.startswith("head\n") and new.endswith("\ntail\n") and "old" not in new
     assert readme_table.updated(new, entries) == new and "| a |" not in new
     assert "No results" in readme_table.updated(text, {})

@@ -134,6 +134,10 @@ def test_run_all_cells(lab, browser, name):
     stored = sum("image/png" in out.get("data", {}) for out in outputs)
     html = "".join("".join(out.get("data", {}).get("text/html", "")) for out in outputs)
     assert stored >= 1 and drawn == stored + html.count("<img ")
+    for gif in browser.find_elements("css selector", "img[src^='data:image/gif']"):
+        browser.execute_script("arguments[0].scrollIntoView()", gif)
+        shown = gif.screenshot_as_png
+        wait(lambda gif=gif, shown=shown: gif.screenshot_as_png != shown, 10, "the GIF to move")
     for canvas in browser.find_elements("css selector", "[class^='explorer-'] canvas"):
         said = "return arguments[0].parentElement.querySelector('[aria-live]').textContent"
         before = browser.execute_script(said, canvas)
