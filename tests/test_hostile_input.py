@@ -192,7 +192,7 @@ CASES = [
     ("as_sizes", lambda t: networks.as_sizes(NAN, "widths"), ValueError, "widths=nan"),
     ("GaussianMLP", lambda t: GaussianMLP(4, 0), ValueError, "output_shape=0"),
     ("GaussianMLP", lambda t: GaussianMLP(4, 2, activation="reluu"), ValueError, "reluu"),
-    ("GaussianMLP", lambda t: GaussianMLP(4, 2, context_dim=-1), ValueError, "units=-1"),
+    ("GaussianMLP", lambda t: GaussianMLP(4, 2, context_dim=-1), ValueError, "context_dim=-1"),
     ("GaussianMLP", lambda t: GaussianMLP(4, 2)("x"), ValueError, "x .of type <class 'str'>"),
     ("BernoulliMLP", lambda t: BernoulliMLP("wide", (2, 2, 1)), ValueError, "hidden_dim='wide'"),
     ("BernoulliMLP", lambda t: BernoulliMLP(4, ()), ValueError, r"output_shape=\(\)"),

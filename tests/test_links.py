@@ -118,7 +118,8 @@ def run_alone(source, folder, **environment):
     site = {"PYTHONPATH": sysconfig.get_paths()["purelib"], "IPYTHONDIR": str(folder / "ipython")}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VAE_")}
     done = subprocess.run(
-        [sys.executable, "-S", "-m", "IPython", "--colors=NoColor", "alone.ipynb"],
+        [sys.executable, "-S", "-m", "IPython", "--colors=NoColor",
+         "--TerminalInteractiveShell.term_title=False", "alone.ipynb"],
         cwd=folder, env=kept | site | environment, capture_output=True, text=True,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr

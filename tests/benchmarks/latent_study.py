@@ -33,6 +33,7 @@ SEED = 42
 MODELS = ("conv_k2", "conv_k10", "conv_k40", "iaf_15", "iaf_60")
 HEADLINES = {  # what goes to the README's table
     "conv_k40": ("knn",), "conv_k40_posterior": ("probe", "tsne_knn"),
+    "iaf_60_posterior": ("knn", "probe", "tsne_knn"),
 }  # fmt: skip
 TRUSTED = 5_000  # images whose trustworthiness is measured: it takes all pairs' ranks
 
