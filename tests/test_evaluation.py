@@ -108,6 +108,16 @@ def test_moments_of_grey_values_have_to_be_asked_for():
     np.testing.assert_allclose(z_log_var, vae.encode(grey)[1], rtol=1e-5, atol=1e-6)
 
 
+def test_moments_of_a_flow_are_what_it_makes_of_the_mean():
+    x = np.random.default_rng(0).integers(0, 2, (5, 28, 28, 1)).astype("f4")
+    vae = VAE(3, hidden_dim=8, iaf_steps=2, iaf_hidden=(6,), seed=0)
+    z_mean, z_log_var = posterior_moments(vae, x, batch_size=2)
+    base_mean, base_log_var, _ = vae.encode(x)
+    np.testing.assert_allclose(z_mean, vae.code(x), rtol=1e-5, atol=1e-6)
+    assert not np.allclose(z_mean, base_mean, atol=1e-3)
+    np.testing.assert_allclose(z_log_var, base_log_var, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("k", [1, 4, 10])
 def test_leave_one_out_is_the_vote_of_the_others(k):
     rng = np.random.default_rng(k)
@@ -153,6 +163,9 @@ def test_the_probe_is_linear_and_the_neighbours_see_raw_distances():
     ring = [(np.abs(x[:, 1]) < 0.7).astype(int) for x in (train, test)]  # between two borders
     bent = held_out_scores(train, ring[0], test, ring[1])
     assert bent["knn"] > 0.8 > bent["probe"]
+    line, kinds = np.array([[0.0], [1.0], [1.2]]), [0, 1, 1]  # seen from 0.1
+    votes = [held_out_scores(line, kinds, [[0.1]], [0], k)["knn"] for k in (1, 3)]
+    assert votes == [1.0, 0.0]
 
 
 def test_bits_per_dim():
