@@ -41,6 +41,11 @@ def as_sizes(value, name):
     return tuple(int(n) for n in sizes)
 
 
+def context_layer(context_dim, activation):
+    """Return the layer that makes the extra output flows take; None where context_dim is 0."""
+    return layers.Dense(*as_sizes(context_dim, "context_dim"), activation) if context_dim else None
+
+
 @keras.saving.register_keras_serializable(package="vae")
 class GaussianMLP(keras.Model):
     """Multilayer perceptron that returns the parameters of a diagonal Gaussian.
@@ -66,10 +71,7 @@ class GaussianMLP(keras.Model):
         self.hidden = [keras.layers.Dense(width, activation) for width in self.hidden_dim]
         size = int(np.prod(self.out_shape))
         self.mean_head, self.log_var_head = keras.layers.Dense(size), keras.layers.Dense(size)
-        self.context_head = None
-        if context_dim:
-            size = as_sizes(context_dim, "context_dim")
-            self.context_head = keras.layers.Dense(*size, activation)
+        self.context_head = context_layer(context_dim, activation)
 
     def build(self, input_shape):
         sizes = int(np.prod(input_shape[1:])), *self.hidden_dim
@@ -153,9 +155,7 @@ class ConvNet(keras.Model):
         self.context_dim, self.activation = context_dim, activation
         (self.kernel_size,) = as_sizes(kernel_size, "kernel_size")
         *self.body, self.head = self.make_layers()
-        self.context_head = None
-        if context_dim:
-            self.context_head = layers.Dense(*as_sizes(context_dim, "context_dim"), activation)
+        self.context_head = context_layer(context_dim, activation)
 
     def conv(self, filters, strides=1, padding="same", kind=layers.Conv2D):
         return kind(filters, self.kernel_size, strides, padding, activation=self.activation)

@@ -193,6 +193,7 @@ CASES = [
     ("GaussianMLP", lambda t: GaussianMLP(4, 0), ValueError, "output_shape=0"),
     ("GaussianMLP", lambda t: GaussianMLP(4, 2, activation="reluu"), ValueError, "reluu"),
     ("GaussianMLP", lambda t: GaussianMLP(4, 2, context_dim=-1), ValueError, "context_dim=-1"),
+    ("context_layer", lambda t: networks.context_layer(2.5, "tanh"), ValueError, "context_dim=2.5"),
     ("GaussianMLP", lambda t: GaussianMLP(4, 2)("x"), ValueError, "x .of type <class 'str'>"),
     ("BernoulliMLP", lambda t: BernoulliMLP("wide", (2, 2, 1)), ValueError, "hidden_dim='wide'"),
     ("BernoulliMLP", lambda t: BernoulliMLP(4, ()), ValueError, r"output_shape=\(\)"),
