@@ -142,6 +142,8 @@ def test_interval():
     assert (found["low"], found["high"]) == (199.8, 200.2)
     found = ranges.interval([0.0, 0.0, 0.0])
     assert found["low"] < 0 < found["high"]
+    share = [ranges.interval([0.9] * 3, metric) for metric in ("knn_draws", "silhouette")]
+    assert [r["high"] - r["low"] for r in share] == pytest.approx([3 / 300, 0.0018])
     with pytest.raises(ValueError, match="three or more"):
         ranges.interval([1.0, 2.0])
 
