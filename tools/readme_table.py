@@ -13,7 +13,7 @@ HEAD = (
     "| notebook | data | protocol | model | metric | value | published | seed | time | machine |\n"
     "| --- | --- | --- | --- | --- | ---: | --- | ---: | ---: | --- |\n"
 )
-# Where the literature has the same metric on the same data under the same protocol.
+# Where the literature has the same metric on the same data; SOURCES says what differs.
 EMBEDDINGS = "0.969 (UMAP), 0.976 (PaCMAP) [3]"
 KINGMA = "-81.08 (no flow), -79.77 and -79.10 (IAF) [2]"
 BURDA = "-86.76 (VAE), -84.78 (IWAE, 50 samples) [1]"
