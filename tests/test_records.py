@@ -8,8 +8,8 @@ import pytest
 import ranges
 import readme_table
 import verify_results
-from helpers import evaluation
-from helpers.evaluation import Results
+from helpers.course import records as evaluation
+from helpers.course.records import Results
 
 KEY = "digits/dynamic/mlp/elbo"
 Data = types.SimpleNamespace

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import data, plots
+from helpers import data
+from helpers.course import widgets
 from helpers.networks import ConvDecoder
 from helpers.vae import VAE
 
@@ -27,7 +28,7 @@ class Ramp(VAE):
 
 def explorer(n=13):
     vae = Ramp(2, hidden_dim=4)
-    return plots.latent_explorer(vae, POINTS, [0, 1, 2], NAMES, n=n).data
+    return widgets.latent_explorer(vae, POINTS, [0, 1, 2], NAMES, n=n).data
 
 
 # Three close together, one above them, one far to the right.
@@ -37,7 +38,7 @@ KINDS = [0, 1, 2, 1, 0]
 
 
 def scatter():
-    return plots.image_scatter(SPOTS, GREYS, KINDS, NAMES).data
+    return widgets.image_scatter(SPOTS, GREYS, KINDS, NAMES).data
 
 
 def sprite_of(page):
@@ -57,7 +58,7 @@ def test_the_sprite_holds_the_plane():
 def test_the_page_is_small_and_asks_for_nothing():
     vae = VAE(2, encoder="conv", decoder=ConvDecoder((8, 4), (28, 28, 1)), hidden_dim=(4, 8))
     rng = np.random.default_rng(0)
-    page = plots.latent_explorer(vae, rng.normal(size=(2000, 2)), np.arange(2000) % 10, range(10))
+    page = widgets.latent_explorer(vae, rng.normal(size=(2000, 2)), np.arange(2000) % 10, range(10))
     assert len(page.data) < 300_000
     assert "http" not in page.data and "</script>" not in explorer().split("<script>")[1][:-9]
 
@@ -67,7 +68,7 @@ def test_the_sprite_holds_the_images():
     assert pixels.shape == (2 * 28, 3 * 28)
     assert pixels[14::28, 14::28].tolist() == [[0, 72, 145], [218, 255, 0]]
     picture = np.arange(28 * 28, dtype=np.float32).reshape(1, 28, 28) / (28 * 28)
-    kept = sprite_of(plots.image_scatter([[0, 0]], picture, [0], NAMES).data) / 255
+    kept = sprite_of(widgets.image_scatter([[0, 0]], picture, [0], NAMES).data) / 255
     assert np.abs(kept - picture[0]).max() <= 1 / 14 + 1 / 255  # half a level
 
 
@@ -75,14 +76,14 @@ def test_two_thousand_images_fit_a_page(monkeypatch):
     monkeypatch.setenv("VAE_DATA", "embedded")
     images = np.resize(data.load_mnist().train.images, (2000, 28, 28, 1))
     points = np.random.default_rng(0).normal(size=(2000, 2))
-    page = plots.image_scatter(points, images, np.arange(2000) % 10, range(10)).data
+    page = widgets.image_scatter(points, images, np.arange(2000) % 10, range(10)).data
     assert len(page) < 400_000 and "http" not in page
     assert "</script>" not in scatter().split("<script>")[1][:-9]
 
 
 def test_what_is_filled_in_may_spell_a_place(monkeypatch):
     names = ("SPRITE", "SETTINGS", "NAME")
-    page = plots.image_scatter(SPOTS, GREYS, KINDS, names).data
+    page = widgets.image_scatter(SPOTS, GREYS, KINDS, names).data
     assert '"names":["SPRITE","SETTINGS","NAME"]' in page
 
 
@@ -100,7 +101,7 @@ def test_what_is_filled_in_may_spell_a_place(monkeypatch):
 )  # fmt: skip
 def test_bad_images_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        plots.image_scatter(**dict(points=SPOTS, images=GREYS, labels=KINDS) | change,
+        widgets.image_scatter(**dict(points=SPOTS, images=GREYS, labels=KINDS) | change,
                             class_names=NAMES)  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def test_bad_arguments_are_refused(change, message):
     good = dict(vae=2, z=POINTS, labels=[0, 1, 2], n=5, limit=3.0) | change
     vae = VAE(good.pop("vae"), hidden_dim=4)
     with pytest.raises(ValueError, match=message):
-        plots.latent_explorer(vae, good.pop("z"), good.pop("labels"), NAMES, **good)
+        widgets.latent_explorer(vae, good.pop("z"), good.pop("labels"), NAMES, **good)
 
 
 def opened(browser, folder, part):
