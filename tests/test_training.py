@@ -1,4 +1,4 @@
-"""Training: profiles, seeds, and runs that resume after anything, to the last bit."""
+"""Training: the optimizer, `fit`, and runs that resume after anything, to the last bit."""
 
 import json
 import os
@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 from helpers import data, training
+from helpers.course import runs
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8)
 VALIDATION = (IMAGES[:10] > 127).astype("float32")
@@ -101,42 +102,6 @@ class Interrupt(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if int(self.model.optimizer.iterations) == self.step:
             raise KeyboardInterrupt
-
-
-# ------------------------------------------------------------------------------ profiles and seeds
-
-
-def test_profile(monkeypatch):
-    for value in ("", "class"):
-        monkeypatch.setenv("VAE_PROFILE", value)
-        assert training.profile().choose(quick=1, class_=2, full=3) == 2
-    monkeypatch.delenv("VAE_PROFILE")
-    assert training.profile() == "class"
-    for value, want in (("quick", 1), ("full", 3)):  # read at each call
-        monkeypatch.setenv("VAE_PROFILE", value)
-        assert training.profile().choose(quick=1, class_=2, full=3) == want
-    monkeypatch.setenv("VAE_PROFILE", "fast")
-    with pytest.raises(ValueError, match="'fast': not quick, class or full"):
-        training.profile()
-
-
-def test_course_seed(monkeypatch):
-    monkeypatch.delenv("VAE_SEED", raising=False)
-    assert (training.course_seed(), training.course_seed(3)) == (42, 3)
-    monkeypatch.setenv("VAE_SEED", "11")
-    assert training.course_seed() == 11
-    for bad in ("-1", "1.5", "one", "²", str(2**31)):
-        monkeypatch.setenv("VAE_SEED", bad)
-        with pytest.raises(ValueError, match="VAE_SEED"):
-            training.course_seed()
-
-
-def test_set_seed_makes_draws_repeat():
-    draws = []
-    for seed in (5, 5, 6):
-        training.set_seed(seed)
-        draws.append((float(tf.random.normal(())), float(np.random.rand())))  # noqa: NPY002
-    assert draws[0] == draws[1] and draws[0] != draws[2]
 
 
 # ------------------------------------------------------------------------------------the optimizer
@@ -380,15 +345,9 @@ def finished(tmp_path_factory):
 
 def test_automatic_names_are_no_setting(tmp_path):
     settings = {"optimizer": {"name": "adam", "layers": [{"name": "dense_1", "units": 2}]}}
-    training._Run(*_parts(tmp_path)).resume(settings)
+    runs.RunFolder(tmp_path).check_settings(settings)
     settings = {"optimizer": {"name": "adam_7", "layers": [{"name": "dense_9", "units": 2}]}}
-    training._Run(*_parts(tmp_path)).resume(settings)
-
-
-def _parts(folder):
-    model = Tiny()
-    model.compile(optimizer="sgd")
-    return model, folder, 1, 1.0, 0
+    runs.RunFolder(tmp_path).check_settings(settings)
 
 
 def test_budget_of_seconds_counts_all_runs(tmp_path, capsys):
