@@ -23,7 +23,7 @@ MARKERS = "os^vDPX<>*"
 
 def use_style() -> None:
     """Set the one style of the course: `course.mplstyle` and the colours above."""
-    plt.style.use(Path(__file__).with_name("course.mplstyle"))
+    plt.style.use(Path(__file__).with_name("course") / "course.mplstyle")
     plt.rcParams["axes.prop_cycle"] = plt.cycler(color=COLOURS)
 
 
