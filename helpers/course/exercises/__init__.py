@@ -34,14 +34,14 @@ class NotYet(Exception):
         return [f"Not yet: {self}"]
 
 
-def check(exercise: str, answer: object, *more: object) -> None:
+def check(exercise: str, answer: object) -> None:
     """Check the answer to an exercise and print one line if it is right, or not there yet.
 
     Parameters
     ----------
     exercise
         Its number, "02.3" for the third one of lesson 02.
-    answer, *more
+    answer
         What the exercise asks for. None and ``...`` mean that there is no answer yet.
 
     Raises
@@ -52,17 +52,16 @@ def check(exercise: str, answer: object, *more: object) -> None:
         There is no such exercise.
     """
     function = find(exercise)
-    answers = (answer, *more)
-    if any(is_empty(each) for each in answers):
+    if answer is None or answer is ...:
         print(f"Exercise {exercise}: not answered yet.")
         return
     try:
-        praise = function(*answers)
+        praise = function(answer)
     except NotYet:
         raise
     except Exception as error:  # an answer of a kind that the check did not expect
-        kinds = " and ".join(type(each).__name__ for each in answers)
-        raise NotYet(f"The check cannot use this answer ({kinds}): {error}") from error
+        kind = type(answer).__name__
+        raise NotYet(f"The check cannot use this answer, a {kind}: {error}") from error
     print(f"Right. {praise}")
 
 
@@ -76,11 +75,6 @@ def find(exercise: str) -> Callable[..., str]:
     if exercise not in checks:
         raise ValueError(f"exercise={exercise!r}: lesson {lesson} has {', '.join(checks)}")
     return checks[exercise]
-
-
-def is_empty(answer: object) -> bool:
-    """Say whether there is no answer yet."""
-    return answer is None or answer is ...
 
 
 def choice(answer: object, right: str, hints: Mapping[str, str]) -> None:
@@ -130,7 +124,7 @@ def array(value: object, shape: tuple[int, ...], name: str = "Your result") -> n
     except Exception:  # lists of unequal lengths, symbolic tensors
         real = False
     if not real:
-        raise NotYet(f"{name} is a {type(value).__name__}, want {wanted}.")
+        raise NotYet(f"{name}, a {type(value).__name__}, cannot be read as {wanted}.")
     if numbers.shape != shape:
         raise NotYet(f"{name} has shape {numbers.shape}, want {wanted}.")
     numbers = numbers.astype(np.float64)
