@@ -1,24 +1,43 @@
-"""What the project scripts share: finding, reading and running the notebooks."""
+"""What the project scripts share: finding, reading and running the notebooks.
 
+Scripts that only read import this and no helpers, hence no TensorFlow.
+"""
+
+import json
 import os
 import re
 import sys
+import tempfile
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
+PUBLISHED = ROOT / "data" / "published.toml"  # the lessons' numbers and claims
+RESULTS = ROOT / "data" / "results.json"  # the studies' numbers
+
 # One setting per profile; whatever the caller's shell says about the others does not count.
-QUICK = {"VAE_PROFILE": "quick", "VAE_DATA": "embedded", "VAE_STRICT": "1", "VAE_RECORD": "0"}
-ENVIRONMENTS = {
-    "quick": QUICK,
-    "full": {"VAE_PROFILE": "full", "VAE_DATA": "", "VAE_STRICT": "1", "VAE_RECORD": "0"},
-}
+_ALWAYS = {"VAE_STRICT": "1", "VAE_RECORD": "", "VAE_SEED": "", "VAE_PROGRESS": "0"}
+QUICK = {"VAE_PROFILE": "quick", "VAE_DATA": "embedded", **_ALWAYS}
+LESSON = {"VAE_PROFILE": "lesson", "VAE_DATA": "", **_ALWAYS}
+ENVIRONMENTS = {"lesson": LESSON, "quick": QUICK}
+
+
+def read_published(path: Path = PUBLISHED) -> dict:
+    """Return what is published: {lesson: {profile: …}}; tools/numbers.py says in which form."""
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def read_results(path: Path = RESULTS) -> dict:
+    """Return the studies' recorded numbers, {key: entry}."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def notebook_paths(number: str = "", folder: Path = NOTEBOOKS, solutions: bool = False) -> list:
@@ -70,18 +89,9 @@ def title_and_sentence(nb) -> tuple[str, str]:
         text = re.sub(r"^\*\*[^*]+\*\*:?\s+", "", block.replace("\n", " "))  # **You'll do.**
         text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text)
         text = re.sub(r"[*_`]{1,2}(\S[^*_`]*)[*_`]{1,2}", r"\1", text)
-        sentence = re.match(r".+?[.!?](?=\s|$)|.+", text)[0]
+        sentence = re.match(r".+?(?<!\bal)(?<!\be\.g)(?<!\bi\.e)[.!?](?=\s|$)|.+", text)[0]
         break
     return re.sub(r"[*_`]", "", title), sentence
-
-
-def with_block(text: str, name: str, body: str) -> str:
-    """Return text with body between the two marks of that name; ValueError where they lack."""
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
-        raise ValueError(f"README.md needs one {begin} and, below it, one {end}")
-    before, rest = text.split(begin)
-    return f"{before}{begin}\n{body}{end}{rest.split(end)[1]}"
 
 
 @dataclass
@@ -99,31 +109,49 @@ def run(nb, folder: Path, environment: dict, timeout: int = 3600) -> Run:
 
     def after_cell(**_):
         nonlocal memory
-        try:
-            status = Path(f"/proc/{client.km.provisioner.pid}/status").read_text()
-            memory = max(memory, int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1000)
-        except (OSError, TypeError, AttributeError):
-            pass  # no /proc on this system
+        memory = max(memory, peak_memory(client.km))
 
-    client = NotebookClient(
-        nb,
-        timeout=timeout,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(folder)}},
-        record_timing=False,
-        coalesce_streams=True,
-        on_cell_executed=after_cell,
-    )
     start, error = time.perf_counter(), ""
-    try:
-        client.execute(env=os.environ | environment)
-    except CellExecutionError as failure:
-        error = f"{failure.ename}: {failure.evalue}".strip()
-        if failure.traceback:
-            error = f"cell {failed_cell(nb)}: {error}"
-    except (CellTimeoutError, DeadKernelError) as failure:
-        error = f"{type(failure).__name__}: {failure}".strip()
+    with tempfile.TemporaryDirectory() as sockets:
+        client = NotebookClient(
+            nb,
+            timeout=timeout,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
+            record_timing=False,
+            coalesce_streams=True,
+            on_cell_executed=after_cell,
+            config=connection(Path(sockets)),
+        )
+        try:
+            client.execute(env=os.environ | environment)
+        except CellExecutionError as failure:
+            error = f"{failure.ename}: {failure.evalue}".strip()
+            if failure.traceback:
+                error = f"cell {failed_cell(nb)}: {error}"
+        except (CellTimeoutError, DeadKernelError) as failure:
+            error = f"{type(failure).__name__}: {failure}".strip()
     return Run(time.perf_counter() - start, memory, error)
+
+
+def connection(folder: Path) -> Config:
+    """Return the settings of a kernel that talks over files in folder, which nobody else can read.
+
+    Over TCP, which is all that Windows has, a kernel warns that anybody on the machine can listen.
+    """
+    if os.name == "nt":
+        return Config()
+    connection_file = str(folder / "kernel.json")
+    return Config(KernelManager={"transport": "ipc", "connection_file": connection_file})
+
+
+def peak_memory(manager) -> int:
+    """Return the largest memory that a manager's kernel has used, MB; 0 where it is unknown."""
+    try:
+        status = Path(f"/proc/{manager.provisioner.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1000
+    except (OSError, TypeError, AttributeError):
+        return 0  # no /proc on this system
 
 
 def failed_cell(nb) -> int:

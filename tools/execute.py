@@ -1,23 +1,26 @@
-"""Run notebooks and their solutions in the full profile on the real data, and store their outputs.
+"""Run lessons and their solutions as readers do: lesson profile, real data; compare strictly.
 
-The outputs replace the stored ones, and the recorded numbers go to data/results.json, only where a
-notebook runs to its end and leaves nothing that must not be committed (tools/hygiene.py says what).
-VAE_RECORD=0 tries a run out: outputs and numbers go under build/ instead.
+Without an option the outputs replace the stored ones, but only of a notebook that runs to its end,
+agrees with the published run and leaves nothing that must not be committed (tools/hygiene.py says
+what). The real data are looked for in VAE_DATA_DIR, see data/README.md.
 
-usage: execute.py [NUMBER]
+usage: execute.py [NUMBER] [--check | --try] [--profile lesson|quick]
+  --check   run the lessons, without their solutions, and write nothing
+  --try     compare without failing, and write to build/try/: for a lesson that is being written
 """
 
+import argparse
 import hashlib
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
 
 import course
+import generate
 import hygiene
-import taught
-from helpers import evaluation
 
 # What editors leave behind. Anything else in a cell's metadata stays.
 EDITOR_METADATA = {"ExecuteTime", "collapsed", "colab", "execution", "outputId", "scrolled"}
@@ -51,58 +54,69 @@ def clean(nb) -> list[str]:
     return said
 
 
-def publish(numbers: Path, command: str) -> None:
-    """Move the numbers of a run to data/results.json, in place of those this command left there."""
-    published = evaluation.ROOT / "data" / "results.json"
-    entries = evaluation.read_results(numbers)
-    evaluation.merge_results(published, entries, lambda _, old: old["command"] == command)
+def write(nb, path: Path) -> None:
+    """Write a notebook whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(nbformat.writes(nb) + "\n", encoding="utf-8")
+    part.replace(path)
 
 
-def execute(path: Path, recording: bool) -> list[str]:
-    """Run one notebook and store it; return the reasons why it was not stored, none if it was."""
+def execute(path: Path, mode: str, environment: dict, build: Path) -> list[str]:
+    """Run one notebook, store it as the mode says, print a line; return what is wrong.
+
+    Modes: "store" in the notebook itself, "try" under build/try, "check" nowhere.
+    """
     nb = course.read(path)
-    for line in clean(nb):
-        print(f"  {line}")
-    command = f"make execute NB={path.name[:2]}"
-    build = Path(os.environ.get("VAE_BUILD") or course.ROOT / "build").resolve()
-    solutions = path.parent.name == "solutions"  # they repeat what the lesson recorded
-    numbers = build / "results" / "full" / f"{path.name[:2]}.json"
-    if not solutions:
-        numbers.unlink(missing_ok=True)
-    environment = {"VAE_COMMAND": command, "VAE_BUILD": str(build)}
-    run = course.run(nb, path.parent, course.ENVIRONMENTS["full"] | environment)
-    clean(nb)
-    target = path if recording else build / "full" / path.name
-    text = nbformat.writes(nb) + "\n"
-    found = hygiene.problems(nb, size=len(text.encode()), solutions=solutions)
-    found = [f"failed in {run.error}"] if run.error else found
-    if found:
-        target = build / "failed" / path.name
-    elif recording and not solutions:
-        publish(numbers, command)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(target)
-    print(f"  {run.seconds:.0f} s, peak memory {run.memory} MB, written to {target.parent.name}/")
-    return found
+    changes = clean(nb) if mode == "store" else []
+    print(f"{path.name} …", end=" ", flush=True)
+    run = course.run(nb, path.parent, environment)
+    problems = [f"failed in {run.error}"] if run.error else []
+    if mode == "store":
+        changes += clean(nb)
+        size = len(nbformat.writes(nb).encode()) + 1
+        kind = {"solutions": path.parent.name == "solutions", "number": path.name[:2]}
+        problems = problems or hygiene.problems(nb, size=size, **kind)
+        write(nb, build / "failed" / path.name if problems else path)
+    elif mode == "try":
+        write(nb, build / "try" / path.name)
+    print(f"{run.seconds:.0f} s, {run.memory} MB, {'FAILED' if problems else 'ok'}")
+    for line in [*changes, *problems, *closing_lines(nb)]:
+        print(f"  {line}", flush=True)
+    return problems
 
 
-def main(arguments: list[str]) -> int:
+def closing_lines(nb) -> list[str]:
+    """Return what the closing cell of a lesson printed."""
+    outputs = [
+        out for cell in nb["cells"] if "closing" in course.tags(cell) for out in cell["outputs"]
+    ]
+    return "".join(out.get("text", "") for out in outputs).splitlines()
+
+
+def main(arguments: list[str], folder: Path = course.NOTEBOOKS) -> int:
     """Run the notebooks; return the exit code."""
-    if len(arguments) > 1 or any(not name.isdigit() for name in arguments):
-        sys.exit(f"error: unexpected arguments {' '.join(arguments)}\n\n{__doc__}")
-    paths = course.notebook_paths(*arguments, solutions=True)
-    if differing := taught.differences(course.notebook_paths()):
-        sys.exit("error: run tools/taught.py first:\n" + "\n".join(differing))
-    recording, failures = os.environ.get("VAE_RECORD", "1") != "0", 0
-    for path in paths:
-        print(path.relative_to(course.ROOT), flush=True)
-        found = execute(path, recording)
-        failures += bool(found)
-        for problem in found:
-            print(f"  NOT STORED: {problem}")
-    print(f"{len(paths)} notebooks, {failures} not stored")
+    parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1])
+    parser.add_argument("number", nargs="?", default="")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--check", dest="mode", action="store_const", const="check", default="store")
+    how.add_argument("--try", dest="mode", action="store_const", const="try")
+    parser.add_argument("--profile", choices=("lesson", "quick"), default="lesson")
+    options = parser.parse_args(arguments)
+    storing = options.mode == "store"
+    if storing and options.profile != "lesson":
+        parser.error("what is stored is a run of the lesson profile: add --check or --try")
+    if storing and (differing := generate.taught_problems(course.notebook_paths(folder=folder))):
+        sys.exit("error: run tools/generate.py first:\n" + "\n".join(differing))
+    paths = course.notebook_paths(options.number, folder, solutions=options.mode != "check")
+    with tempfile.TemporaryDirectory() as nowhere:
+        build = Path(os.environ.get("VAE_BUILD") or course.ROOT / "build").resolve()
+        build = Path(nowhere) if options.mode == "check" else build
+        environment = course.ENVIRONMENTS[options.profile] | {"VAE_BUILD": str(build)}
+        environment["VAE_STRICT"] = "" if options.mode == "try" else "1"
+        found = [execute(path, options.mode, environment, build) for path in paths]
+    failures = sum(bool(problems) for problems in found)
+    print(f"{len(paths)} notebooks, {failures} failed")
     return 1 if failures else 0
 
 
