@@ -1,66 +1,408 @@
-"""What a committed notebook must look like.
+"""What a committed notebook must look like, and how long a function may be.
 
-usage: hygiene.py [NOTEBOOK ...]     print every problem; exit 1 where there is one
+The rules stand in tables at the end of this file: for every notebook, for lessons and for
+solutions. Lessons that were rewritten for the second edition keep stricter ones.
+
+usage: hygiene.py [PATH ...]     notebooks, or folders of modules; without a path all notebooks.
+                                 Print every problem; exit 1 where there is one
 """
 
+import ast
 import re
 import statistics
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import course
+
+REWRITTEN = {"01"}  # numbers of the lessons that keep the rules of the second edition
 
 MACHINE_PATH = re.compile(r"/(root|home|work|tmp|Users|usr/local)/[\w.+-]|[A-Z]:\\Users\\")
 # Colours that look alike to some readers, or rise and fall in lightness.
 UNSAFE_MAP = re.compile(r"""["'](jet|hsv|brg|prism|RdYlGn|(?:gist_)?rainbow|nipy_spectral)["'_]""")
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
-HEADINGS = ("Summary", "Exercises", "References")
+MACHINERY = {
+    "a digest": re.compile(r"sha256|hexdigest|[\"'][0-9a-f]{32,}[\"']"),
+    "a registry being patched": re.compile(
+        r"\bsetattr\(|^helpers\.[\w.]+ = |^\s*\w+\.[A-Z_]+\[.*\] = ", re.MULTILINE
+    ),
+    "a mark for the formatter": re.compile(r"# (?:fmt|yapf):"),
+    "a mark for the linter": re.compile(r"# noqa"),
+    "a returned print": re.compile(r"\breturn print\("),
+    "a number being recorded": re.compile(r"\.record\("),
+}
+CELL_METADATA = {"cellView", "jupyter", "tags", "taught"}
+OLD_HEADINGS = ("Summary", "Exercises", "References")
+HEADINGS = ("Words we use", "Results", "Summary", "Exercises", "References")
+PARTS = ("What you'll do", "What you'll learn", "What you need")
+CHECKED, EXERCISE, QUICK, CLOSING = "nbval-check-output", "exercise-check", "quick-sizes", "closing"
+FIRST = "bootstrap"  # the id of the cell that fetches the course
 MEGABYTE = 1e6
 LIMIT_MB, GIF_LIMIT, HTML_LIMIT = 1.5, 350_000, 400_000
-CHECKED = "nbval-check-output"
+MOST_CELLS, MOST_LINES, MOST_ASSERTS, MOST_SETUP_LINES, FUNCTION_LINES = 100, 40, 3, 10, 40
+
+
+@dataclass
+class Notebook:
+    """A notebook as the rules look at it; `number` is that of its lesson, such as "03"."""
+
+    nb: dict
+    size: int
+    number: str = ""
+
+    def __post_init__(self):
+        self.cells = self.nb["cells"]
+        self.code = [cell for cell in self.cells if cell["cell_type"] == "code"]
+        self.prose = [course.source_of(c) for c in self.cells if c["cell_type"] == "markdown"]
+        self.sources = [course.source_of(cell) for cell in self.code]
+        # What stands behind a # in a block of code is no heading.
+        plain = re.sub(r"```.*?```", "", "\n".join(self.prose), flags=re.DOTALL)
+        self.lines = plain.split("\n")
+
+    def outputs(self):
+        """Yield (number of the code cell, its tags, output)."""
+        for number, cell in enumerate(self.code, start=1):
+            for output in cell["outputs"]:
+                yield number, course.tags(cell), output
+
+    def tagged(self, tag: str) -> list:
+        """Return the code cells that have a tag."""
+        return [cell for cell in self.code if tag in course.tags(cell)]
 
 
 def _text(output) -> str:
+    """Return what an output says, in whatever form."""
     data = output.get("data", {})
     parts = [output.get("text", ""), output.get("traceback", "")]
     parts += [data.get(kind, "") for kind in ("text/plain", "text/html", "text/markdown")]
     return "".join("".join(part) for part in parts)
 
 
-def _output_problems(output, tags) -> list[str]:
-    """Return what is wrong with one output of a cell that has these tags."""
-    found, text, data = [], _text(output), output.get("data", {})
-    html = "".join(data.get("text/html", ""))
-    if output.get("name") == "stderr":
-        found.append("prints to stderr")
-    if output["output_type"] == "error" and "raises-exception" not in tags:
-        found.append("ends in an error")
-    if MACHINE_PATH.search(text):
-        found.append("shows a machine path")
-    if ADDRESS.search(text):
-        found.append("shows a memory address")
-    if output.get("name") == "stdout" and "\r" in text:
-        found.append("prints a carriage return (a progress bar?)")
-    if any("widget" in kind for kind in data):
-        found.append("shows a widget")
-    if "image/gif" in data:
-        found.append("holds a bare GIF: show it as HTML <img alt=…>")
-    for kind in ("image/png", "image/jpeg", "image/svg+xml"):
-        meta = output.get("metadata", {})
-        if kind in data and not (meta.get(kind, {}).get("alt") or meta.get("alt")):
-            found.append(f"{kind} has no alt text")
-    for image in re.findall(r"<img\b[^>]*>", html):
-        if not re.search(r"""\balt=(["'])\s*[^"'\s]""", image):
-            found.append("an HTML image has no alt text")
-    gifs = re.findall(r"data:image/gif;base64,[^\"']*", html)
-    if any(len(gif) > GIF_LIMIT for gif in gifs):
-        found.append(f"a GIF has more than {GIF_LIMIT // 1000} kB")
-    if len(html) - sum(map(len, gifs)) > HTML_LIMIT:
-        found.append(f"its HTML has more than {HTML_LIMIT // 1000} kB")
+def _html(output) -> str:
+    """Return the HTML of an output."""
+    return "".join(output.get("data", {}).get("text/html", ""))
+
+
+def _folded(cell) -> bool:
+    """Say whether the source of a cell is out of sight until it is clicked."""
+    return bool(cell["metadata"].get("jupyter", {}).get("source_hidden"))
+
+
+# --- Rules of one output: (output, tags of its cell) -> whether it is wrong ----------------------
+
+
+def prints_to_stderr(output, tags) -> bool:
+    """Say whether something was written to stderr."""
+    return output.get("name") == "stderr"
+
+
+def ends_in_an_error(output, tags) -> bool:
+    """Say whether the cell failed and was not meant to."""
+    return output["output_type"] == "error" and "raises-exception" not in tags
+
+
+def shows_a_path(output, tags) -> bool:
+    """Say whether a folder of the machine is named."""
+    return bool(MACHINE_PATH.search(_text(output)))
+
+
+def shows_an_address(output, tags) -> bool:
+    """Say whether a place in memory is named, which no second run repeats."""
+    return bool(ADDRESS.search(_text(output)))
+
+
+def prints_a_carriage_return(output, tags) -> bool:
+    """Say whether a line was overwritten, as progress bars do."""
+    return output.get("name") == "stdout" and "\r" in _text(output)
+
+
+def shows_a_widget(output, tags) -> bool:
+    """Say whether it needs a kernel to be seen."""
+    return any("widget" in kind for kind in output.get("data", {}))
+
+
+def holds_a_bare_gif(output, tags) -> bool:
+    """Say whether it is a GIF that pages would print as text."""
+    return "image/gif" in output.get("data", {})
+
+
+def picture_lacks_alt(output, tags) -> bool:
+    """Say whether a picture has no alt text."""
+    kinds = [kind for kind in output.get("data", {}) if kind.startswith("image/")]
+    metadata = output.get("metadata", {})
+    return any(not (metadata.get(k, {}).get("alt") or metadata.get("alt")) for k in kinds)
+
+
+def html_image_lacks_alt(output, tags) -> bool:
+    """Say whether an image in HTML has no alt text."""
+    images = re.findall(r"<img\b[^>]*>", _html(output))
+    return any(not re.search(r"""\balt=(["'])\s*[^"'\s]""", image) for image in images)
+
+
+def holds_a_large_gif(output, tags) -> bool:
+    """Say whether a GIF in HTML is too large."""
+    gifs = re.findall(r"data:image/gif;base64,[^\"']*", _html(output))
+    return any(len(gif) > GIF_LIMIT for gif in gifs)
+
+
+def holds_large_html(output, tags) -> bool:
+    """Say whether its HTML is too large, GIFs aside."""
+    return len(re.sub(r"data:image/gif;base64,[^\"']*", "", _html(output))) > HTML_LIMIT
+
+
+def says_only_true(output, tags) -> bool:
+    """Say whether all that is shown is True: a reader learns more from the numbers that agree."""
+    return _text(output).strip() == "True"
+
+
+# --- Rules of a notebook: each yields what is wrong ----------------------------------------------
+
+
+def has_the_format(book):
+    """nbformat 4.5, ids, the usual kernel, no widget state, no metadata that editors leave."""
+    if (book.nb["nbformat"], book.nb["nbformat_minor"]) != (4, 5):
+        yield f"nbformat {book.nb['nbformat']}.{book.nb['nbformat_minor']}, want 4.5"
+    ids = [cell.get("id") for cell in book.cells]
+    if not all(ids) or len(set(ids)) < len(ids):
+        yield "cell ids are missing or repeated"
+    if book.nb["metadata"].get("kernelspec", {}).get("name") != "python3":
+        yield "the kernelspec is not python3"
+    if "widgets" in book.nb["metadata"]:
+        yield "holds widget state"
+    if book.size > LIMIT_MB * MEGABYTE:
+        yield f"{book.size / MEGABYTE:.2f} MB, want at most {LIMIT_MB}"
+    for name in sorted({name for cell in book.cells for name in cell["metadata"]} - CELL_METADATA):
+        yield f"a cell has the metadata {name}"
+
+
+def comes_from_one_run(book):
+    """Every code cell was run, from top to bottom."""
+    counts = [cell["execution_count"] for cell in book.code]
+    if counts != list(range(1, len(counts) + 1)):
+        yield "execution counts are not 1…n: not from one run"
+
+
+def has_clean_outputs(book):
+    """No output breaks a rule of outputs; what is compared shows something."""
+    for number, tags, output in book.outputs():
+        for problem, is_wrong in OUTPUT_RULES.items():
+            if is_wrong(output, tags):
+                yield f"code cell {number} {problem}"
+    for number, cell in enumerate(book.code, start=1):
+        if CHECKED in course.tags(cell) and not cell["outputs"]:
+            yield f"code cell {number} is tagged {CHECKED} but shows nothing"
+
+
+def has_one_title(book):
+    """One H1, and no picture in the prose without alt text."""
+    titles = sum(line.startswith("# ") for line in book.lines)
+    if titles != 1:
+        yield f"{titles} H1 headings, want 1"
+    if any(re.search(r"!\[\s*\]\(", line) for line in book.lines):
+        yield "a picture in the prose has no alt text"
+
+
+def has_rhythm(book):
+    """Short code cells, and prose between them."""
+    lengths = [sum(bool(line.strip()) for line in text.split("\n")) for text in book.sources]
+    if not lengths:
+        return
+    if min(lengths) == 0:
+        yield "an empty code cell"
+    if statistics.median(lengths) > 6:
+        yield f"the median code cell has {statistics.median(lengths):g} lines, want 3 to 6"
+    if max(lengths) > MOST_LINES:
+        yield f"a code cell has {max(lengths)} lines, want at most {MOST_LINES}"
+    kinds = "".join("c" if cell["cell_type"] == "code" else "m" for cell in book.cells)
+    if "cccc" in kinds:
+        yield "more than 3 code cells in a row without prose"
+
+
+def has_safe_colours(book):
+    """No colour map that some readers cannot tell apart."""
+    if unsafe := UNSAFE_MAP.search("\n".join(book.sources)):
+        yield f"the colour map {unsafe[1]} does not suit colour-blind readers"
+
+
+def has_solution_marks(book):
+    """What stands between nbgrader's marks is a solution."""
+    begin = sum(text.count("### BEGIN SOLUTION") for text in book.sources)
+    end = sum(text.count("### END SOLUTION") for text in book.sources)
+    if not begin or begin != end:
+        yield f"{begin} BEGIN SOLUTION and {end} END SOLUTION marks"
+
+
+def shows_something(book):
+    """A lesson has a picture."""
+    if not any("image/png" in output.get("data", {}) for _, _, output in book.outputs()):
+        yield "no picture in its outputs"
+
+
+def is_compared(book, least=5):
+    """nbval compares some outputs."""
+    checked = len(book.tagged(CHECKED))
+    if checked < least:
+        yield f"{checked} cells tagged {CHECKED}, want {least} or more"
+
+
+def is_written_out(book, least=1000):
+    """Enough prose, and the old headings."""
+    words = sum(len(text.split()) for text in book.prose)
+    if words < least:
+        yield f"{words} words of prose, want {least:,} or more"
+    yield from _missing(book, OLD_HEADINGS)
+
+
+def _missing(book, names):
+    """Yield a line for each heading that lacks."""
+    headings = " ".join(line for line in book.lines if line.startswith("#")).lower()
+    yield from (f"no heading for {name}" for name in names if name.lower() not in headings)
+
+
+def is_short(book):
+    """A lesson that can be read in one sitting."""
+    if len(book.cells) > MOST_CELLS:
+        yield f"{len(book.cells)} cells, want at most {MOST_CELLS}"
+
+
+def has_the_parts(book):
+    """What you'll do, learn and need; then the headings that every lesson has."""
+    opening = book.prose[0] if book.prose else ""
+    yield from (f"the first cell does not say {part}" for part in PARTS if part not in opening)
+    yield from _missing(book, HEADINGS)
+
+
+def has_headings_of_their_own(book):
+    """A heading opens its markdown cell: nothing stands above it there, and one cell has one."""
+    for text in book.prose:
+        plain = re.sub(r"```.*?```", "", text, flags=re.DOTALL).strip()
+        if re.search(r"\n#{1,6} ", plain):
+            heading = re.search(r"\n(#{1,6} .*)", plain)[1]
+            yield f"{heading!r} does not open a markdown cell of its own"
+
+
+def opens_well(book):
+    """The cell that fetches the course is first and folded; then a short set-up cell."""
+    if not book.code or book.code[0].get("id") != FIRST or not _folded(book.code[0]):
+        yield f"the first code cell is not the folded one with the id {FIRST}"
+    if len(book.code) > 1 and len(book.sources[1].split("\n")) > MOST_SETUP_LINES:
+        yield f"the set-up cell has more than {MOST_SETUP_LINES} lines"
+
+
+def has_quick_sizes(book):
+    """Sizes in capitals and nothing else; behind them, folded, those of the quick profile."""
+    quick = book.tagged(QUICK)
+    if len(quick) != 1:
+        yield f"{len(quick)} cells tagged {QUICK}, want 1"
+        return
+    place = book.code.index(quick[0])
+    if not _folded(quick[0]) or not book.sources[place].startswith("if course.quick:"):
+        yield f"the cell tagged {QUICK} is not folded, or does not start with `if course.quick:`"
+    sizes = _assigned(book.sources[place - 1]) if place else [""]
+    if not all(name.isupper() for name in sizes):
+        yield f"the cell before the one tagged {QUICK} does not assign sizes in capitals only"
+
+
+def _assigned(source: str) -> list[str]:
+    """Return the names that a cell assigns to; "" for a statement that is no assignment."""
+    names = []
+    for node in ast.parse(source).body:
+        plain = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        names.append(node.targets[0].id if plain else "")
+    return names
+
+
+def has_four_exercises(book):
+    """Four checks, `course.check("NN.k", answer_k)`, of answers set in the cell above."""
+    checks = [course.source_of(cell).strip() for cell in book.tagged(EXERCISE)]
+    want = [f'course.check("{book.number}.{k}", answer_{k})' for k in range(1, 5)]
+    if checks != want:
+        yield f"the cells tagged {EXERCISE} are not {want[0]} to {want[-1]}"
+
+
+def closes_well(book):
+    """The closing cell is the last of all, and folded."""
+    closing = book.tagged(CLOSING)
+    if len(closing) != 1 or closing[0] is not book.cells[-1]:
+        yield f"the last cell is not the one tagged {CLOSING}"
+    elif not _folded(closing[0]) or ".close()" not in course.source_of(closing[0]):
+        yield f"the cell tagged {CLOSING} is not folded, or closes nothing"
+
+
+def hides_the_machine(book):
+    """No cell in sight shows bookkeeping, and few assert anything."""
+    for number, (cell, source) in enumerate(zip(book.code, book.sources, strict=True), start=1):
+        for what, pattern in MACHINERY.items():
+            if not _folded(cell) and pattern.search(source):
+                yield f"code cell {number} shows {what}"
+    for number, _, output in book.outputs():
+        if says_only_true(output, ()):
+            yield f"code cell {number} shows only True: print the numbers that agree"
+    for heading, asserts in _asserts(book).items():
+        if asserts > MOST_ASSERTS:
+            yield f"{asserts} asserts below {heading!r}, want at most {MOST_ASSERTS}"
+
+
+def _asserts(book) -> dict[str, int]:
+    """Return {heading of a section: how many asserts its cells hold}."""
+    found, heading = {}, ""
+    for cell in book.cells:
+        text = course.source_of(cell)
+        if cell["cell_type"] == "markdown" and text.startswith("## "):
+            heading = text.split("\n")[0]
+        elif cell["cell_type"] == "code":
+            asserts = len(re.findall(r"^\s*assert ", text, re.MULTILINE))
+            found[heading] = found.get(heading, 0) + asserts
     return found
 
 
-def problems(nb, *, size: int, solutions: bool = False) -> list[str]:
+OUTPUT_RULES = {
+    "prints to stderr": prints_to_stderr,
+    "ends in an error": ends_in_an_error,
+    "shows a machine path": shows_a_path,
+    "shows a memory address": shows_an_address,
+    "prints a carriage return (a progress bar?)": prints_a_carriage_return,
+    "shows a widget": shows_a_widget,
+    "holds a bare GIF: show it as HTML <img alt=…>": holds_a_bare_gif,
+    "shows a picture without alt text": picture_lacks_alt,
+    "shows an HTML image without alt text": html_image_lacks_alt,
+    f"holds a GIF of more than {GIF_LIMIT // 1000} kB": holds_a_large_gif,
+    f"holds HTML of more than {HTML_LIMIT // 1000} kB": holds_large_html,
+}
+EVERY_NOTEBOOK = (
+    has_the_format,
+    comes_from_one_run,
+    has_clean_outputs,
+    has_one_title,
+    has_rhythm,
+    has_safe_colours,
+)
+SOLUTIONS = (*EVERY_NOTEBOOK, has_solution_marks)
+OLD_LESSON = (*EVERY_NOTEBOOK, shows_something, is_compared, is_written_out)
+LESSON = (
+    *EVERY_NOTEBOOK,
+    shows_something,
+    is_compared,
+    is_short,
+    has_the_parts,
+    has_headings_of_their_own,
+    opens_well,
+    has_quick_sizes,
+    has_four_exercises,
+    closes_well,
+    hides_the_machine,
+)
+
+
+def rules_of(number: str, solutions: bool) -> tuple:
+    """Return the rules that a notebook keeps."""
+    if solutions:
+        return SOLUTIONS
+    return LESSON if number in REWRITTEN else OLD_LESSON
+
+
+def problems(nb, *, size: int, solutions: bool = False, number: str = "") -> list[str]:
     """Return what is wrong with a notebook as committed.
 
     Parameters
@@ -71,86 +413,50 @@ def problems(nb, *, size: int, solutions: bool = False) -> list[str]:
         Of the file, in bytes.
     solutions : bool
         Whether it holds solutions: those need less prose and no pictures.
+    number : str
+        Of its lesson, such as "03": some lessons keep stricter rules.
     """
-    found, cells = [], nb["cells"]
-    code = [cell for cell in cells if cell["cell_type"] == "code"]
-    prose = [course.source_of(cell) for cell in cells if cell["cell_type"] == "markdown"]
-    sources = [course.source_of(cell) for cell in code]
-    # Format
-    if (nb["nbformat"], nb["nbformat_minor"]) != (4, 5):
-        found.append(f"nbformat {nb['nbformat']}.{nb['nbformat_minor']}, want 4.5")
-    ids = [cell.get("id") for cell in cells]
-    if not all(ids) or len(set(ids)) < len(ids):
-        found.append("cell ids are missing or repeated")
-    if nb["metadata"].get("kernelspec", {}).get("name") != "python3":
-        found.append("the kernelspec is not python3")
-    if "widgets" in nb["metadata"]:
-        found.append("holds widget state")
-    if size > LIMIT_MB * MEGABYTE:
-        found.append(f"{size / MEGABYTE:.2f} MB, want at most {LIMIT_MB}")
-    # Run
-    counts = [cell["execution_count"] for cell in code]
-    if counts != list(range(1, len(code) + 1)):
-        found.append("execution counts are not 1…n: not from one run")
-    for number, cell in enumerate(code, start=1):
-        for output in cell["outputs"]:
-            cell_found = _output_problems(output, course.tags(cell))
-            found += [f"code cell {number} {problem}" for problem in cell_found]
-        if CHECKED in course.tags(cell) and not cell["outputs"]:
-            found.append(f"code cell {number} is tagged {CHECKED} but shows nothing")
-    # Prose and rhythm
-    plain = re.sub(r"```.*?```", "", "\n".join(prose), flags=re.DOTALL)  # a # in code is no heading
-    lines = plain.split("\n")
-    titles = [line for line in lines if line.startswith("# ")]
-    if len(titles) != 1:
-        found.append(f"{len(titles)} H1 headings, want 1")
-    if any(re.search(r"!\[\s*\]\(", line) for line in lines):
-        found.append("a picture in the prose has no alt text")
-    lengths = [sum(bool(line.strip()) for line in text.split("\n")) for text in sources] or [0]
-    if min(lengths) == 0:
-        found.append("an empty code cell")
-    if statistics.median(lengths) > 6:
-        found.append(f"the median code cell has {statistics.median(lengths):g} lines, want 3 to 6")
-    if max(lengths) > 40:
-        found.append(f"a code cell has {max(lengths)} lines, want at most 40")
-    if unsafe := UNSAFE_MAP.search("\n".join(sources)):
-        found.append(f"the colour map {unsafe[1]} does not suit colour-blind readers")
-    kinds = "".join("c" if cell["cell_type"] == "code" else "m" for cell in cells)
-    if "cccc" in kinds:
-        found.append("more than 3 code cells in a row without prose")
-    if solutions:
-        begin = sum(text.count("### BEGIN SOLUTION") for text in sources)
-        end = sum(text.count("### END SOLUTION") for text in sources)
-        if not begin or begin != end:
-            found.append(f"{begin} BEGIN SOLUTION and {end} END SOLUTION marks")
-        return found
-    words = sum(len(text.split()) for text in prose)
-    if words < 1000:
-        found.append(f"{words} words of prose, want 1,000 or more")
-    headings = " ".join(line for line in lines if line.startswith("#")).lower()
-    found += [f"no heading for {name}" for name in HEADINGS if name.lower() not in headings]
-    checked = sum(CHECKED in course.tags(cell) for cell in code)
-    if checked < 5:
-        found.append(f"{checked} cells tagged {CHECKED}, want 5 or more")
-    if not any("image/png" in out.get("data", {}) for cell in code for out in cell["outputs"]):
-        found.append("no picture in its outputs")
-    return found
+    book = Notebook(nb, size, number)
+    return [problem for rule in rules_of(number, solutions) for problem in rule(book)]
 
 
 def problems_of(path: Path) -> list[str]:
     """Return the problems of the notebook at path."""
-    nb = course.read(path)
-    return problems(nb, size=path.stat().st_size, solutions=path.parent.name == "solutions")
+    nb, solutions = course.read(path), path.parent.name == "solutions"
+    return problems(nb, size=path.stat().st_size, solutions=solutions, number=path.name[:2])
+
+
+def long_functions(path: Path) -> list[str]:
+    """Return a line for every function of a module that does not fit a screen.
+
+    The docstring does not count.
+    """
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        lines = node.end_lineno - node.lineno + 1
+        if ast.get_docstring(node):
+            lines -= node.body[0].end_lineno - node.body[0].lineno + 1
+        if lines > FUNCTION_LINES:
+            found.append(f"{node.name} has {lines} lines, want at most {FUNCTION_LINES}")
+    return found
 
 
 def main(arguments: list[str]) -> int:
-    """Print every problem of the notebooks named, or of all."""
-    paths = [Path(name) for name in arguments] or course.notebook_paths(solutions=True)
-    found = [(path.name, problem) for path in paths for problem in problems_of(path)]
-    for name, problem in found:
-        print(f"{name}: {problem}")
-    print(f"{len(paths)} notebooks, {len(found)} problems")
-    return 1 if found else 0
+    """Print every problem of the notebooks or modules named, or of all notebooks."""
+    paths = []
+    for named in map(Path, arguments):
+        paths += sorted(named.rglob("*.py")) if named.is_dir() else [named]
+    paths = paths or course.notebook_paths(solutions=True)
+    total = 0
+    for path in paths:
+        found = long_functions(path) if path.suffix == ".py" else problems_of(path)
+        total += len(found)
+        for problem in found:
+            print(f"{path}: {problem}")
+    print(f"{len(paths)} files, {total} problems")
+    return 1 if total else 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Of each lesson two notebooks come out: the lesson itself, and exercises/NN_exerc
 runs without it: the set-up of the solutions, then the exercises as the lesson puts them. What
 stands between ### BEGIN SOLUTION and ### END SOLUTION (nbgrader's marks) becomes a blank.
 
-usage: student.py [NUMBER] [--build FOLDER]
+usage: exercises.py [NUMBER] [--build FOLDER]
 """
 
 import argparse
