@@ -13,7 +13,6 @@ import argparse
 import ast
 import base64
 import io
-import json
 import re
 import sys
 import textwrap
@@ -338,7 +337,7 @@ def files(root: Path, address: str) -> dict[Path, bytes]:
         table += row(f"[{number} {title}](notebooks/{path.name})", sentence, shown)
         if picture:
             found[root / "notebooks" / "pictures" / f"{number}.png"] = picture
-    results = json.loads((root / "data" / "results.json").read_text(encoding="utf-8"))
+    results = course.read_results(root / "data" / "results.json")
     text = (root / "README.md").read_text(encoding="utf-8")
     text = with_block(text, "links", badges(lessons, address))
     text = with_block(text, "pictures", table)
