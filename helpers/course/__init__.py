@@ -7,7 +7,6 @@ package without loading the others.
 import importlib
 import sys
 from types import ModuleType
-from typing import Any
 
 _FOUND_IN = {  # name: (module, name there)
     "check": ("exercises", "check"),
@@ -21,7 +20,7 @@ _FOUND_IN = {  # name: (module, name there)
 __all__ = ["quick", *_FOUND_IN]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "quick":  # read at each use, as every setting is
         return importlib.import_module("helpers.course.settings").is_quick()
     if name in _FOUND_IN:
@@ -37,7 +36,7 @@ def __dir__() -> list[str]:
 class _Course(ModuleType):
     """Keeps `course.lesson` the function once the module of the same name has been imported."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name not in __all__:  # Python sets an imported submodule as an attribute
             super().__setattr__(name, value)
 

