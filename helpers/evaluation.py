@@ -1,25 +1,50 @@
-"""Scores: importance-weighted likelihood, and what the latents do."""
+"""Scores: the importance-weighted likelihood, what the latents do, and how well codes tell classes.
+
+A metric is a function of arrays, or of a model and images, that returns a number. To add one, write
+it here with a test; nothing has to be registered.
+"""
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from helpers.data import check_whole
+from helpers.course.checks import check_choice, check_seed, check_whole, shown
+from helpers.course.progress import progress
+from helpers.data import noise_key
+from helpers.likelihoods import LIKELIHOODS
+from helpers.vae import VAE
+
+# Importance samples are drawn in blocks of so many images and samples, each with a key of its own,
+# so that a draw depends on nothing but the seed, the place of its image and its own place.
+BLOCK_IMAGES, BLOCK_SAMPLES = 16, 128
+
+
+# --- log p(x) ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class LogLikelihood:
     """Importance-weighted estimate of log p(x) for a set of images, in nats.
 
-    `values` (images,) are the estimates, `elbos` (images,) the mean log-weights of the same draws;
-    `monte_carlo_error` is the standard error of `mean` that the finite number of samples leaves
-    (delta method).
+    Attributes
+    ----------
+    values : np.ndarray
+        The estimate for each image, shape (images,).
+    elbos : np.ndarray
+        The mean log-weight of the same draws for each image, shape (images,): the ELBO.
+    seconds : float
+        What the scoring took.
+    monte_carlo_error : float
+        Standard error of `mean` that comes from the finite number of samples (delta method); 0
+        with one sample, from which no spread can be told.
     """
 
     values: np.ndarray
@@ -29,10 +54,12 @@ class LogLikelihood:
 
     @property
     def mean(self) -> float:
+        """The estimate averaged over the images."""
         return float(self.values.mean())
 
     @property
     def elbo(self) -> float:
+        """The ELBO averaged over the images."""
         return float(self.elbos.mean())
 
     @property
@@ -42,7 +69,9 @@ class LogLikelihood:
         return float(self.values.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
 
 
-def log_importance_weights(vae, x, num_samples: int, seed) -> tf.Tensor:
+def log_importance_weights(
+    vae: VAE, x: tf.Tensor, num_samples: int, seed: tf.Tensor | tuple[int, int]
+) -> tf.Tensor:
     """Return log p(x|z) + log p(z) - log q(z|x) for draws z ~ q(z|x).
 
     Burda et al. 2015, eq. 8. Built in notebook 02.
@@ -67,80 +96,263 @@ def log_importance_weights(vae, x, num_samples: int, seed) -> tf.Tensor:
     return log_px_z + vae.prior().log_prob(z) - log_qz_x
 
 
-def log_likelihood(vae, x, num_samples: int, *, seed: int = 0, max_rows=2048) -> LogLikelihood:
-    """Estimate log p(x) of each image with S = `num_samples` >= 1 importance samples.
+class WeightSums(NamedTuple):
+    """What is kept of the log-weights seen so far: four numbers an image, however many they are.
 
-    ``log 1/S sum_s w_s`` (Burda et al. 2015, eq. 8), a lower bound in expectation that tightens
-    with S. `x` has shape (images, height, width, channels); the same `seed` gives the same draws.
-    The log-sum-exp is streamed over chunks of `max_rows` decoder rows, so that memory grows neither
-    with S nor with the images.
+    Attributes
+    ----------
+    count : int
+        Weights seen for each image.
+    top : np.ndarray
+        Largest log-weight, shape (images,). The sums below are in units of exp(top) and of its
+        square, so that no weight is too small or too large for a float.
+    total, squares : np.ndarray
+        Sums of the weights and of their squares, shape (images,).
+    log_total : np.ndarray
+        Sum of the log-weights, shape (images,).
     """
-    check_whole(num_samples=(num_samples, 1), max_rows=(max_rows, 1), seed=(seed, 0))
+
+    count: int
+    top: np.ndarray
+    total: np.ndarray
+    squares: np.ndarray
+    log_total: np.ndarray
+
+    @property
+    def log_mean(self) -> np.ndarray:
+        """Log of the mean weight, shape (images,): the estimate of log p(x)."""
+        return self.top + np.log(self.total / self.count)
+
+    @property
+    def mean_log(self) -> np.ndarray:
+        """Mean log-weight, shape (images,): the ELBO."""
+        return self.log_total / self.count
+
+    @property
+    def log_mean_variance(self) -> np.ndarray:
+        """Variance of `log_mean`, shape (images,): that of the mean weight over its square."""
+        return np.maximum(self.squares / self.total**2 - 1 / self.count, 0.0)
+
+
+def no_weights(images: int) -> WeightSums:
+    """Return the sums before the first log-weight of so many images."""
+    lowest = np.full(images, np.finfo(np.float64).min)  # below every log-weight, and finite
+    return WeightSums(0, lowest, np.zeros(images), np.zeros(images), np.zeros(images))
+
+
+def add_log_weights(sums: WeightSums, log_w: np.ndarray) -> WeightSums:
+    """Return the sums with more log-weights (samples, images) in them: a streamed log-sum-exp."""
+    log_w = np.asarray(log_w, np.float64)
+    top = np.maximum(sums.top, log_w.max(axis=0))
+    w = np.exp(log_w - top)
+    rescale = np.exp(sums.top - top)  # what was summed before is in units of the old top
+    return WeightSums(
+        count=sums.count + len(log_w),
+        top=top,
+        total=rescale * sums.total + w.sum(axis=0),
+        squares=rescale**2 * sums.squares + (w**2).sum(axis=0),
+        log_total=sums.log_total + log_w.sum(axis=0),
+    )
+
+
+def log_likelihood(
+    vae: VAE, x: npt.ArrayLike, num_samples: int, *, seed: int = 0, max_rows: int = 2048
+) -> LogLikelihood:
+    """Estimate log p(x) of each image with S = `num_samples` importance samples.
+
+    ``log 1/S sum_s w_s`` (Burda et al. 2015, eq. 8): a lower bound in expectation, which tightens
+    with S. Sample s of image i is a function of (`seed`, i, s) alone, and the log-sum-exp is
+    streamed, so that memory grows neither with S nor with the images.
+
+    Parameters
+    ----------
+    vae : helpers.vae.VAE
+    x : array
+        Images (images, height, width, channels) as the likelihood takes them.
+    num_samples : int
+        S, at least 1.
+    seed : int
+        From 0 to 2**31 - 1.
+    max_rows : int
+        Images that the decoder makes at once at most; less takes less memory. The result does not
+        depend on it.
+
+    Returns
+    -------
+    LogLikelihood
+
+    Raises
+    ------
+    ValueError, TypeError
+        Before any work: for a bad argument, for images that the likelihood cannot score, and for
+        weights that hold NaN or infinity.
+    """
+    check_whole(num_samples=num_samples, max_rows=max_rows)
+    check_seed(seed=seed)
     vae.check_images(x)
     vae.check_weights()
     x = np.asarray(x, np.float32)
-    batch = min(len(x), 16, max_rows)
-    chunk = min(num_samples, max(1, max_rows // batch))
 
     @tf.function
-    def update(images, draws, draw_seed, top, total, squares, log_total):
-        log_w = log_importance_weights(vae, images, draws, draw_seed)
-        new_top = tf.maximum(top, tf.reduce_max(log_w, axis=0))
-        w, shrink = tf.exp(log_w - new_top), tf.exp(top - new_top)
-        total = total * shrink + tf.reduce_sum(w, axis=0)
-        squares = squares * tf.square(shrink) + tf.reduce_sum(tf.square(w), axis=0)
-        return new_top, total, squares, log_total + tf.reduce_sum(log_w, axis=0)
+    def weigh(images: tf.Tensor, given: tf.Tensor, draws: int, key: tf.Tensor) -> tf.Tensor:
+        model = _SparingDecoder(vae, given, max_rows)
+        return log_importance_weights(model, images, draws, key)[:, :given]
 
-    values, elbos, variances, start = [], [], [], time.perf_counter()
-    for first in range(0, len(x), batch):
-        images = x[first : first + batch]
-        images = tf.constant(np.resize(images, (batch, *images.shape[1:])))  # one shape, one trace
-        state = tf.fill((batch,), -np.inf), *(tf.zeros(batch) for _ in range(3))
-        for done in range(0, num_samples, chunk):
-            # Tensors, not numbers: a Python number would trace the function anew for each value.
-            draw_seed = tf.constant([seed, first * 100_003 + done])
-            state = update(images, min(chunk, num_samples - done), draw_seed, *state)
-        top, total, squares, log_total = (s.numpy()[: len(x) - first] for s in state)
-        values.append(top + np.log(total / num_samples))
-        elbos.append(log_total / num_samples)
-        variances.append(np.maximum(squares / total**2 - 1 / num_samples, 0.0))
-    error = float(np.sqrt(np.concatenate(variances).sum()) / len(x))
+    scored, start = [], time.perf_counter()
+    for group, first in enumerate(progress(range(0, len(x), BLOCK_IMAGES), "scoring")):
+        images = x[first : first + BLOCK_IMAGES]
+        given, sums = tf.constant(len(images)), no_weights(len(images))
+        images = tf.constant(np.resize(images, (BLOCK_IMAGES, *x.shape[1:])))  # a full block
+        for block, done in enumerate(range(0, num_samples, BLOCK_SAMPLES)):
+            draws = min(BLOCK_SAMPLES, num_samples - done)
+            log_w = weigh(images, given, draws, noise_key(seed, group, block, "score"))
+            sums = add_log_weights(sums, log_w.numpy())
+        scored.append(sums)
     seconds = time.perf_counter() - start
-    return LogLikelihood(np.concatenate(values), np.concatenate(elbos), seconds, error)
+    variance = np.concatenate([sums.log_mean_variance for sums in scored]).sum() / len(x) ** 2
+    return LogLikelihood(
+        values=np.concatenate([sums.log_mean for sums in scored]),
+        elbos=np.concatenate([sums.mean_log for sums in scored]),
+        seconds=seconds,
+        monte_carlo_error=float(np.sqrt(variance)),
+    )
 
 
-def posterior_moments(vae, x, batch_size: int = 1000, *, grey: bool = False):
-    """Return the posterior means and log-variances, each an array of shape (images, latent).
+class _SparingDecoder:
+    """A model as `log_importance_weights` needs it, whose decoder does not do more than it must.
 
-    With a flow: what it makes of the mean of its base, and the log-variances of the base. `grey`:
-    `x` holds grey values in [0, 1], the means of coin tosses, where the model learnt from tosses.
+    It decodes the first `given` images of a batch only, the others being there to fill it up, and
+    at most `max_rows` rows at once.
+    """
+
+    def __init__(self, vae: VAE, given: tf.Tensor, max_rows: int) -> None:
+        self.vae, self.given, self.max_rows = vae, given, max_rows
+        self.posterior, self.prior = vae.posterior, vae.prior
+
+    def likelihood(self, z: tf.Tensor) -> "_SparingDecoder":
+        """Return p(x|z) for z (draws, batch, latent): itself, since `log_prob` is all it has."""
+        self.z = z
+        return self
+
+    def log_prob(self, x: tf.Tensor) -> tf.Tensor:
+        """Return log p(x|z), shape (draws, batch); 0 for the images that are not wanted."""
+        z, x, batch = self.z[:, : self.given], x[: self.given], len(x)
+        if self.z.shape[0] * batch <= self.max_rows:
+            log_p = self.vae.likelihood(z).log_prob(x)
+        else:
+            log_p = self._in_parts(z, x)
+        return tf.pad(log_p, [[0, 0], [0, batch - self.given]])
+
+    def _in_parts(self, z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """Return log p(x|z), of z (draws, given, latent), one part of the rows after the other."""
+        rows = tf.reshape(z, (-1, z.shape[-1]))  # row r belongs to image r modulo given
+        size = tf.minimum(self.max_rows, len(rows))
+
+        def part(first: tf.Tensor) -> tf.Tensor:
+            r = (first + tf.range(size)) % len(rows)  # the last part is filled up from the front
+            return self.vae.likelihood(tf.gather(rows, r)).log_prob(tf.gather(x, r % self.given))
+
+        parts = tf.map_fn(
+            part,
+            tf.range(0, len(rows), size),
+            fn_output_signature=tf.float32,
+            parallel_iterations=1,
+        )
+        return tf.reshape(tf.reshape(parts, [-1])[: len(rows)], tf.shape(z)[:-1])
+
+
+# --- What the latents do -------------------------------------------------------------------------
+
+
+def posterior_moments(
+    vae: VAE, x: np.ndarray, batch_size: int = 1000, *, grey: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the means and log-variances of the posteriors of images.
+
+    With a flow they are what it makes of the mean of its base, and the log-variances of the base.
+
+    Parameters
+    ----------
+    vae : helpers.vae.VAE
+    x : np.ndarray
+        Images (images, height, width, channels) as the likelihood takes them.
+    batch_size : int
+        Images that the encoder sees at once.
+    grey : bool
+        `x` holds grey values in [0, 1], the means of coin tosses, and the model learnt from tosses.
+
+    Returns
+    -------
+    tuple of np.ndarray
+        Two arrays of shape (images, latent).
     """
     if not grey:
         vae.check_images(x)
-    check_whole(batch_size=(batch_size, 1))
-    triples = [vae.encode(x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
-    parts = [(vae.carry(z_mean, context), z_log_var) for z_mean, z_log_var, context in triples]
-    return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
+    check_whole(batch_size=batch_size)
+    means, log_vars = [], []
+    for first in range(0, len(x), batch_size):
+        z_mean, z_log_var, context = vae.encode(x[first : first + batch_size])
+        means.append(np.asarray(vae.apply_flow(z_mean, context)))
+        log_vars.append(np.asarray(z_log_var))
+    return np.concatenate(means), np.concatenate(log_vars)
 
 
-def kl_per_dimension(z_mean, z_log_var) -> np.ndarray:
-    """Mean KL of each latent dimension to N(0, 1) over the images, nats, shape (latent,)."""
+def kl_per_dimension(z_mean: npt.ArrayLike, z_log_var: npt.ArrayLike) -> np.ndarray:
+    """Return the mean KL to N(0, 1) of each latent dimension.
+
+    Parameters
+    ----------
+    z_mean, z_log_var : array
+        Shape (images, latent).
+
+    Returns
+    -------
+    np.ndarray
+        Nats, shape (latent,).
+    """
     z_mean, z_log_var = np.asarray(z_mean, np.float64), np.asarray(z_log_var, np.float64)
     return 0.5 * np.mean(z_mean**2 + np.exp(z_log_var) - z_log_var - 1.0, axis=0)
 
 
-def active_units(z_mean, threshold: float = 0.01) -> int:
-    """Count the columns of z_mean (images, latent) of Var > threshold (Burda et al. 2015, 5.3)."""
-    if np.ndim(z_mean) != 2 or not np.size(z_mean) or not np.isfinite(z_mean).all():
-        raise ValueError(f"z_mean={z_mean!r}: give finite numbers (images, latent)")
-    return int((np.var(np.asarray(z_mean), axis=0) > threshold).sum())
+def active_units(z_mean: npt.ArrayLike, threshold: float = 0.01) -> int:
+    """Count the latent dimensions whose posterior mean has a variance above `threshold`.
+
+    Burda et al. 2015, section 5.3, whose threshold is the default.
+
+    Parameters
+    ----------
+    z_mean : array
+        Posterior means, shape (images, latent).
+    threshold : float
+        A variance, not a standard deviation.
+
+    Raises
+    ------
+    ValueError
+        `z_mean` has another shape, holds no image, or holds NaN or infinity.
+    """
+    z_mean = np.asarray(z_mean)
+    if z_mean.ndim != 2 or z_mean.size == 0 or not np.isfinite(z_mean).all():
+        raise ValueError(f"z_mean must hold finite numbers (images, latent), got {shown(z_mean)}")
+    return int(np.sum(np.var(z_mean, axis=0) > threshold))
 
 
-def leave_one_out_accuracy(points, labels, k: int = 10) -> float:
-    """Share of the points (n, d) whose class is that of most of their k nearest others.
+# --- What codes tell of classes ------------------------------------------------------------------
 
-    `labels` (n,): whole numbers from 0. Euclidean; the lowest of classes with equal votes wins.
-    Built in notebook 05.
+
+def leave_one_out_accuracy(points: np.ndarray, labels: np.ndarray, k: int = 10) -> float:
+    """Share of the points whose class is that of most of their k nearest others.
+
+    Euclidean; of classes with equal votes the lowest wins. Built in notebook 05.
+
+    Parameters
+    ----------
+    points : array
+        Shape (n, d).
+    labels : array
+        Whole numbers from 0, shape (n,).
+    k : int
+        Below n.
     """
     labels = np.asarray(labels, np.int64)
     if labels.shape != np.shape(points)[:1]:
@@ -150,39 +362,101 @@ def leave_one_out_accuracy(points, labels, k: int = 10) -> float:
     return float(np.mean(votes.argmax(axis=1) == labels))
 
 
-def held_out_scores(train, train_labels, test, test_labels, k: int = 10, *, standardise=True):
-    """Accuracies on `test` (m, d) of what was fitted to `train` (n, d), as {"knn": …, "probe": …}.
+def held_out_scores(
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    test: np.ndarray,
+    test_labels: np.ndarray,
+    k: int = 10,
+    *,
+    standardise: bool = True,
+) -> dict[str, float]:
+    """Accuracies on test points of two classifiers that were fitted to training points.
 
-    The probe is linear (Alain & Bengio 2016), on columns of variance 1 if `standardise`; k-NN takes
-    the points as they are. Built in notebook 05.
+    The k nearest neighbours take the points as they are. The probe is linear (Alain & Bengio 2016).
+    Built in notebook 05.
+
+    Parameters
+    ----------
+    train, test : array
+        Shapes (n, d) and (m, d).
+    train_labels, test_labels : array
+        Shapes (n,) and (m,).
+    k : int
+        Neighbours that vote.
+    standardise : bool
+        The probe sees columns of mean 0 and variance 1 (of the training points).
+
+    Returns
+    -------
+    dict
+        The accuracies "knn" and "probe".
     """
     neighbours = KNeighborsClassifier(k).fit(train, train_labels)
-    steps = [StandardScaler()] * standardise + [LogisticRegression(max_iter=1000)]
-    probe = make_pipeline(*steps).fit(train, train_labels)
-    return {"knn": float(neighbours.score(test, test_labels)),
-            "probe": float(probe.score(test, test_labels))}
+    probe = LogisticRegression(max_iter=1000)
+    if standardise:
+        probe = make_pipeline(StandardScaler(), probe)
+    probe.fit(train, train_labels)
+    return {
+        "knn": float(neighbours.score(test, test_labels)),
+        "probe": float(probe.score(test, test_labels)),
+    }
 
 
-def bits_per_dim(log_p, num_dims: int, *, dequantised: bool) -> float:
-    """Turn nats per image (a number, or an array to average) into bits per dimension.
+# --- Other measures ------------------------------------------------------------------------------
 
-    ``-log p / (D ln 2)`` with D = `num_dims` numbers per image (3,072 for CIFAR-10). A density of
-    pixels dequantised to ``(x + u) / 256`` gets 8 added, a probability of 8-bit pixels does not.
+
+def bits_per_dim(log_p: npt.ArrayLike, num_dims: int, likelihood: str) -> float:
+    """Turn nats per image into bits per dimension.
+
+    ``-log p / (D ln 2)`` with D = `num_dims`. The density of pixels dequantised to (x + u) / 256
+    gets 8 added, the probability of 8-bit pixels does not.
+
+    Parameters
+    ----------
+    log_p : number or array
+        Nats per image; an array is averaged.
+    num_dims : int
+        Numbers per image, 3,072 for CIFAR-10.
+    likelihood : str
+        The name of the model's likelihood, "gaussian" for example; the registry
+        `helpers.likelihoods.LIKELIHOODS` says whether it is a density of dequantised pixels.
+
+    Raises
+    ------
+    ValueError
+        The likelihood is not known, or its values do not sum to 1 over the images.
     """
-    check_whole(num_dims=(num_dims, 1))
-    return 8.0 * dequantised - float(np.mean(log_p)) / (num_dims * np.log(2.0))
+    check_whole(num_dims=num_dims)
+    check_choice("likelihood", likelihood, LIKELIHOODS)
+    if not LIKELIHOODS[likelihood].normalised:
+        raise ValueError(f"likelihood={likelihood!r} is no probability: it gives no bits/dim")
+    bits = -float(np.mean(log_p)) / (num_dims * np.log(2.0))
+    return bits + 8.0 if LIKELIHOODS[likelihood].adds_eight_bits else bits
 
 
-def local_log_prob(x, counted) -> np.ndarray:
-    """log p of binary images (n, h, w, 1), nats, (n,), by a coder that knows strokes, no digits.
+def local_log_prob(x: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Log-probability of binary images by a coder that knows strokes, but no digits.
 
     p(pixel | ten pixels before it: two to the left, five in the row above, three two rows up) is
     what the images `counted` hold: the template of JBIG, a standard for scanned pages (ITU-T T.82).
     Over all images of one size p sums to 1. Built in notebook 06.
+
+    Parameters
+    ----------
+    x, counted : array
+        Pixels 0 and 1, shapes (n, height, width, 1) and (m, height, width, 1).
+
+    Returns
+    -------
+    np.ndarray
+        Nats, shape (n,).
     """
+    # (row, column) in a window of three rows and five columns, whose pixel is at (2, 2).
     places = [(2, 2), (2, 1), (2, 0), *((1, c) for c in range(5)), (0, 1), (0, 2), (0, 3)]
 
-    def codes(images):  # the pixel is the lowest bit, its neighbours are the others
+    def codes(images: np.ndarray) -> np.ndarray:
+        """Write each pixel (lowest bit) and its ten neighbours as one number below 2,048."""
         if not np.isin(images, (0, 1)).all() or np.ndim(images) != 4 or np.shape(images)[3] != 1:
             raise ValueError(f"images {np.shape(images)}: give pixels 0 and 1, (n, h, w, 1)")
         h, w = np.shape(images)[1:3]

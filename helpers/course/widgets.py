@@ -1,4 +1,7 @@
-"""Two page elements that need no kernel: the latent explorer and the image scatter."""
+"""Two page elements that need no kernel: the latent explorer and the image scatter.
+
+Each is a template beside this file, filled with an image that holds all pictures and with settings.
+"""
 
 import base64
 import hashlib
@@ -6,64 +9,131 @@ import io
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
+import numpy.typing as npt
 from IPython.display import HTML
 from PIL import Image
 
-from helpers.plots import COLOURS, _pixels, _points, decode_plane
+from helpers.course.checks import check_positive, check_whole
+from helpers.course.style import COLOURS
+from helpers.plots import as_pixels, as_points, decode_plane
+from helpers.vae import VAE
+
+MOST_IMAGES = 2_000  # more would make a page of megabytes
+GREY_LEVELS = 8  # that `image_scatter` keeps
 
 
-def latent_explorer(vae, z, labels, class_names, *, n: int = 31, limit: float = 3.0) -> HTML:
-    """Return a page element that shows the decoded image under the pointer; it needs no kernel.
+def latent_explorer(
+    vae: VAE,
+    z: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    class_names: Sequence[str],
+    *,
+    n: int = 31,
+    limit: float = 3.0,
+) -> HTML:
+    """Return a page element that shows the image decoded where the pointer is.
 
-    Pointer, touch or arrow keys move over [-limit, limit] x [-limit, limit]; images are decoded
-    beforehand at n x n points. z (m, 2) with labels (m,) are drawn, and name the nearest class."""
-    z, labels = _points(z, labels, class_names)
-    if not isinstance(n, int) or n < 2 or not 0 < limit < math.inf:
-        raise ValueError(f"n={n!r}, limit={limit!r}: give n >= 2 and a limit above 0")
+    Pointer, touch or arrow keys move over the square from -limit to limit. The points are drawn,
+    and the one nearest to the pointer names the class.
+
+    Parameters
+    ----------
+    vae : helpers.vae.VAE
+        With K = 2.
+    z : array
+        Points to draw, shape (m, 2).
+    labels : array
+        Their classes, shape (m,): places in `class_names`.
+    class_names : sequence of str
+    n : int
+        Images are decoded beforehand at n x n points; at least 2.
+    limit : float
+        Above 0.
+    """
+    z, labels = as_points(z, labels, class_names)
+    check_whole(low=2, n=n)
+    check_positive(limit=limit)
     plane = decode_plane(vae, np.linspace(-limit, limit, n))
     pixels = np.round(255 * np.clip(plane, 0, 1)).astype(np.uint8).squeeze()
-    points = [[round(a, 2), round(b, 2), int(k)] for (a, b), k in zip(z, labels, strict=True)]
-    return _page("explorer.html", iio.imwrite("<bytes>", pixels, extension=".jpeg", quality=60),
-                 n=n, limit=limit, points=points, names=class_names)
+    sprite = iio.imwrite("<bytes>", pixels, extension=".jpeg", quality=60)
+    points = [[round(x, 2), round(y, 2), int(k)] for (x, y), k in zip(z, labels, strict=True)]
+    return _page(
+        "explorer.html", sprite, {"n": n, "limit": limit, "points": points}, names=class_names
+    )
 
 
-def image_scatter(points, images, labels, class_names) -> HTML:
-    """Return a page element: a scatter that shows the image under the pointer; it needs no kernel.
+def image_scatter(
+    points: npt.ArrayLike,
+    images: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    class_names: Sequence[str],
+) -> HTML:
+    """Return a page element: a scatter that shows the image whose point is under the pointer.
 
-    `points` (n, 2), n at most 2,000, `images` (n, h, w[, 1]), kept in 8 grey levels, and `labels`
-    (n,). Pointer, touch or keys: arrows go to the nearest point that way, Page Up and Down through
-    all. Built in notebook 05.
+    Pointer, touch or keys: arrows go to the nearest point that way, Page Up and Down through all.
+    Built in notebook 05.
+
+    Parameters
+    ----------
+    points : array
+        Shape (n, 2), n at most 2,000.
+    images : array
+        Grey, shape (n, height, width) or (n, height, width, 1), as `plots.image_grid` takes them;
+        eight grey levels are kept.
+    labels : array
+        Classes, shape (n,): places in `class_names`.
+    class_names : sequence of str
     """
-    points, labels, images = np.asarray(points, np.float64), np.asarray(labels), _pixels(images)
-    shapes, n = (points.shape, images.shape[:1], labels.shape, images.ndim), len(points)
-    if shapes != ((n, 2), (n,), (n,), 3) or not 1 <= n <= 2000 or not np.isfinite(points).all():
-        raise ValueError(f"points {points.shape}, images {images.shape}, labels {labels.shape}: "
-                         "give finite (n, 2), grey (n, h, w) and (n,), n from 1 to 2000")
-    columns, (height, width) = math.ceil(math.sqrt(n)), images.shape[1:]
+    points, labels = as_points(points, labels, class_names)
+    images, n = as_pixels(images), len(points)
+    if images.ndim != 3 or len(images) != n or n > MOST_IMAGES:
+        raise ValueError(
+            f"{n} points and images of shape {images.shape}: give a grey image (n, height, width) "
+            f"for each point, {MOST_IMAGES} at most"
+        )
+    columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    sheet = np.zeros((rows * columns, height, width), np.uint8)
-    sheet[:n] = np.round(7 * images)
-    sheet = sheet.reshape(rows, columns, height, width).swapaxes(1, 2)
-    sprite, file = Image.fromarray(sheet.reshape(rows * height, columns * width)), io.BytesIO()
-    sprite.putpalette(np.repeat(np.linspace(0, 255, 8, dtype=int), 3).tolist())
-    sprite.save(file, "png", bits=4, optimize=True)
+    # One scale for both axes, so that distances stay what they are; from 0 to 1000.
     places = (points - points.min(axis=0)) / max(np.ptp(points, axis=0).max(), 1e-12)
-    points = [[*map(int, xy), int(k)] for xy, k in zip(1000 * places, labels, strict=True)]
-    return _page("scatter.html", file.getvalue(), columns=columns, rows=rows, points=points,
-                 names=class_names)
+    marks = [[int(x), int(y), int(k)] for (x, y), k in zip(1000 * places, labels, strict=True)]
+    return _page(
+        "scatter.html",
+        _sheet(images, rows, columns),
+        {"columns": columns, "rows": rows, "points": marks},
+        names=class_names,
+    )
 
 
-def _page(template, sprite, names, **settings) -> HTML:
+def _sheet(images: np.ndarray, rows: int, columns: int) -> bytes:
+    """Return a PNG that holds the images (n, height, width) in rows, in a few grey levels."""
+    n, height, width = images.shape
+    sheet = np.zeros((rows * columns, height, width), np.uint8)
+    sheet[:n] = np.round((GREY_LEVELS - 1) * images)
+    sheet = sheet.reshape(rows, columns, height, width).swapaxes(1, 2)
+    picture = Image.fromarray(sheet.reshape(rows * height, columns * width))
+    palette = np.linspace(0, 255, GREY_LEVELS, dtype=int)
+    picture.putpalette(np.repeat(palette, 3).tolist())  # red, green and blue of each level
+    file = io.BytesIO()
+    picture.save(file, "png", bits=4, optimize=True)
+    return file.getvalue()
+
+
+def _page(template: str, sprite: bytes, settings: dict, names: Sequence[str]) -> HTML:
     """Fill a template with an image and settings, under a name made of both."""
-    settings |= {"colours": COLOURS, "names": [str(name) for name in names]}
+    settings = settings | {"colours": COLOURS, "names": [str(name) for name in names]}
+    # A name may spell "</script>", which would end the script here.
     text = json.dumps(settings, separators=(",", ":")).replace("<", "\\u003c")
     digest = hashlib.sha256(sprite + text.encode()).hexdigest()[:12]
-    parts = {"SPRITE": base64.b64encode(sprite).decode(), "SETTINGS": text,
-             "NAME": f"explorer-{digest}"}
+    parts = {
+        "SPRITE": base64.b64encode(sprite).decode(),
+        "SETTINGS": text,
+        "NAME": f"explorer-{digest}",
+    }
     page = Path(__file__).with_name(template).read_text(encoding="utf-8").strip()
     # In one pass: what is filled in may spell one of these words itself.
     return HTML(re.sub("|".join(parts), lambda found: parts[found[0]], page))
