@@ -4,13 +4,16 @@ The first cell of a notebook that was opened alone runs this. What the runtime s
 (Colab has imported some of it already); only what is missing is installed.
 """
 
-import re
 import subprocess
 import sys
 import tempfile
 import tomllib
 from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN = {"jupyter", "ipykernel"}  # a runtime that runs notebooks has its own
@@ -20,25 +23,20 @@ NO_TENSORFLOW = (
 )
 
 
-def numbers(version: str) -> tuple[int, ...]:
-    """Return the first three numbers of a version."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
-
-
-def wanted() -> dict[str, str]:
-    """Return {package: lowest version, or ""} from pyproject.toml."""
+def wanted() -> list[Requirement]:
+    """Return what pyproject.toml asks for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    pairs = (requirement.partition(">=")[::2] for requirement in project["dependencies"])
-    return {name: low for name, low in pairs if name not in OWN}
+    requirements = [Requirement(text) for text in project["dependencies"]]
+    return [requirement for requirement in requirements if requirement.name not in OWN]
 
 
 def installed() -> dict[str, str]:
-    """Return {package: version} of this runtime, names as in pyproject.toml."""
+    """Return {package: version} of this runtime."""
     found = ((dist.metadata["Name"], dist.version) for dist in metadata.distributions())
-    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found if name}
+    return {canonicalize_name(name): version for name, version in found if name}
 
 
-def judge(wanted: dict, installed: dict) -> tuple[list[str], list[str]]:
+def judge(wanted: list[Requirement], installed: dict[str, str]) -> tuple[list[str], list[str]]:
     """Return what to install, and a line for each package that is older than what was tested.
 
     Raises
@@ -48,16 +46,18 @@ def judge(wanted: dict, installed: dict) -> tuple[list[str], list[str]]:
     """
     if "tensorflow" not in installed:
         raise RuntimeError(NO_TENSORFLOW)
-    missing = [name for name in wanted if name not in installed]
-    old = [
-        f"{name} {installed[name]} is older than {low}, the oldest tested: choose a newer runtime"
-        for name, low in wanted.items()
-        if name in installed and numbers(installed[name]) < numbers(low)
-    ]
+    missing, old = [], []
+    for requirement in wanted:
+        version = installed.get(canonicalize_name(requirement.name))
+        if version is None:
+            missing.append(requirement.name)
+        elif not requirement.specifier.contains(Version(version), prereleases=True):
+            tested = f"{requirement.name} {version} is not {requirement.specifier}, which is tested"
+            old.append(f"{tested}: choose a newer runtime")
     return missing, old
 
 
-def install(missing: list[str], installed: dict) -> None:
+def install(missing: list[str], installed: dict[str, str]) -> None:
     """Install what is missing, and nothing that would move a package that is there."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
         pins.writelines(f"{name}=={version}\n" for name, version in installed.items())
@@ -70,7 +70,8 @@ def main() -> None:
     """Check, install what is missing, and make `helpers` importable."""
     there = installed()
     missing, old = judge(wanted(), there)
-    print("\n".join(old), end="\n" if old else "")
+    for line in old:
+        print(line)
     if missing:
         print(f"installing {', '.join(missing)}")
         install(missing, there)

@@ -17,7 +17,9 @@ import nbformat
 import course
 
 BEGIN, END, BLANK = "### BEGIN SOLUTION", "### END SOLUTION", "...  # your code"
-POINTER = re.compile(r"\s*Solutions stand in \[[^]]*\]\([^)]*\)\.")
+POINTER = re.compile(
+    r"\s*[^.\n\[]*\[[^]]*\]\(solutions/[^)]*\)[^.\n]*\."
+)  # a sentence with the link
 INTRODUCTION = """# Exercises of notebook {number}
 
 [Back to the lesson](../{lesson})
@@ -41,7 +43,8 @@ def stripped(source: str) -> str:
             if inside != (mark == END):
                 raise ValueError(f"{mark!r} without its other half in:\n{source}")
             inside = mark == BEGIN
-            kept += [line.replace(BEGIN, BLANK)] * inside
+            if inside:
+                kept.append(line.replace(BEGIN, BLANK))
         elif not inside:
             kept.append(line)
     if inside:
@@ -69,13 +72,12 @@ def section(cells, title: str) -> list:
     """Return the cells from the heading "## title" up to the next heading of its rank."""
     found, inside = [], False
     for cell in cells:
-        if cell["cell_type"] != "markdown":
-            found += [cell] * inside
-            continue
-        # The heading may stand in the middle of a cell, below the summary.
-        parts = re.split(r"^(?=## )", course.source_of(cell), flags=re.MULTILINE)
+        if cell["cell_type"] == "code":
+            parts = [course.source_of(cell)]
+        else:  # the heading may stand in the middle of a cell, below the summary
+            parts = re.split(r"^(?=## )", course.source_of(cell), flags=re.MULTILINE)
         for part in parts:
-            if part.startswith("## "):
+            if cell["cell_type"] == "markdown" and part.startswith("## "):
                 inside = part.split("\n")[0] == f"## {title}"
             if inside and part.strip():
                 found.append(retold(cell, part.strip()))
@@ -104,11 +106,12 @@ def main(arguments: list[str]) -> int:
     for lesson in course.notebook_paths(options.number):
         number = lesson.name[:2]
         nbformat.write(cleared(course.read(lesson)), folder / lesson.name)
+        print(lesson.name)
         solutions = lesson.parent / "solutions" / f"{number}_solutions.ipynb"
-        nbformat.write(
-            workbook(lesson, solutions), folder / "exercises" / f"{number}_exercises.ipynb"
-        )
-        print(f"{lesson.name}, exercises/{number}_exercises.ipynb")
+        if solutions.exists():
+            name = f"exercises/{number}_exercises.ipynb"
+            nbformat.write(workbook(lesson, solutions), folder / name)
+            print(name)
     print(f"written to {folder}")
     return 0
 

@@ -45,8 +45,8 @@ if not places and os.path.exists("{FOLDER}"):
     runpy.run_path("{FOLDER}/tools/bootstrap.py", run_name="__main__")
 elif not places and "google.colab" in sys.modules:
     raise ModuleNotFoundError(
-        "This notebook needs the course around it: upload {FOLDER}.zip in the Files panel on the "
-        "left, run `!unzip -q {FOLDER}.zip` in a new cell, and run this cell again."
+        "This notebook needs the course around it: upload its folder as {FOLDER}.zip in the "
+        "Files panel, run `!unzip -q {FOLDER}.zip` in a new cell, and run this cell again."
     )
 elif not places:
     raise ModuleNotFoundError(
