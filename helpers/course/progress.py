@@ -3,8 +3,9 @@
 import io
 import sys
 from collections.abc import Iterable
-from typing import Any
 
+from IPython import get_ipython
+from IPython.display import DisplayHandle
 from tqdm import tqdm
 
 from helpers.course import settings
@@ -47,27 +48,33 @@ def progress(
         delay=DELAY,
         mininterval=0.2,
         ncols=79,
+        ascii=None if cell is None else False,
         disable=not (watched and settings.progress()),
+        cell=cell,
     )
 
 
 class _Bar(tqdm):
-    """tqdm's bar; in a notebook it takes its place in the cell's output away with it."""
+    """tqdm's bar; in a notebook it empties its line of the cell's output at the end."""
+
+    def __init__(self, *args: object, cell: "_Cell | None", **options: object) -> None:
+        self.cell = cell
+        super().__init__(*args, **options)
 
     def close(self) -> None:
+        """End the bar, more than once if need be."""
         super().close()
-        if isinstance(self.fp, _Cell):
-            self.fp.remove()
+        if self.cell is not None:
+            self.cell.clear()
 
 
 class _Cell(io.StringIO):
     """A line of a notebook's output that is written over in place, then emptied."""
 
-    handle: Any = None
+    handle: DisplayHandle | None = None
 
     def write(self, text: str) -> int:
-        from IPython.display import DisplayHandle
-
+        """Show a line; tqdm's blank ones, which wipe a terminal's line, are left out."""
         line = text.strip()
         if line and self.handle is None:
             self.handle = DisplayHandle()
@@ -76,16 +83,13 @@ class _Cell(io.StringIO):
             self.handle.update({"text/plain": line}, raw=True)
         return len(text)
 
-    def remove(self) -> None:
+    def clear(self) -> None:
         """Empty the line; nothing of it is left in the stored notebook."""
         if self.handle is not None:
             self.handle.update({}, raw=True)
+            self.handle = None
 
 
 def _in_notebook() -> bool:
     """Whether a Jupyter kernel runs this."""
-    if "IPython" not in sys.modules:
-        return False
-    from IPython import get_ipython
-
     return hasattr(get_ipython(), "kernel")
