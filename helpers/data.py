@@ -35,6 +35,7 @@ __all__ = [
     "load_cifar10",
     "load_mnist",
     "noise_key",
+    "noise_seed",
     "pipeline",
     "prepare",
     "random_subset",
@@ -93,6 +94,17 @@ def noise_key(
     pair = tf.cast([seed, epoch], tf.int64)
     place = tf.cast(step, tf.int64) + 2**40 * PURPOSES.index(purpose)
     return tf.random.fold_in(pair, place, alg="philox")
+
+
+def noise_seed(
+    seed: int | tf.Tensor,
+    epoch: int | tf.Tensor = 0,
+    step: int | tf.Tensor = 0,
+    purpose: str = "train",
+) -> tf.Tensor:
+    """`noise_key` as a seed (2,), int32, for TFP's distributions, which take no longer numbers."""
+    key = noise_key(seed, epoch, step, purpose)
+    return tf.random.stateless_uniform([2], key, None, None, tf.int32, alg="philox")
 
 
 def binarise(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
