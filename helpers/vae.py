@@ -61,8 +61,8 @@ class VAE(keras.Model):
     encoder, decoder : str or keras network
         A name in `networks.ENCODERS` or `networks.DECODERS`, or a network of your own. An encoder
         returns (z_mean, z_log_var), or (z_mean, z_log_var, context) for a flow; a decoder returns
-        logits, one tensor, or (mean, log_var). An instance is also the way to options that a name
-        does not reach: ``encoder=networks.PyramidEncoder((32, 64, 16, 512), latent_dim, blocks=1)``.
+        logits, one tensor, or (mean, log_var). A network of your own is also the way to options
+        that a name does not reach: ``encoder=PyramidEncoder((32, 64, 16, 512), 40, blocks=1)``.
     likelihood : str
         A name in `likelihoods.LIKELIHOODS`: "bernoulli" (binary pixels), "gaussian" (dequantised),
         "discretised_logistic" (8-bit), or "grey_bernoulli": grey pixels under a Bernoulli, which is
@@ -81,10 +81,6 @@ class VAE(keras.Model):
     seed : int
         The noise of step t is a function of (seed, t) alone.
 
-    Notes
-    -----
-    Save with `save`, load with `keras.saving.load_model`. `tf.train.Checkpoint` is not for Keras 3
-    models: it leaves out layers that stand in lists, and says nothing.
     """
 
     def __init__(
@@ -109,60 +105,76 @@ class VAE(keras.Model):
         check_whole(latent_dim=latent_dim)
         check_whole(low=0, iaf_steps=iaf_steps, beta_warmup=beta_warmup)
         check_seed(seed=seed)
-        check_choice("likelihood", likelihood, LIKELIHOODS)
-        check_choice("kl", kl, ("monte_carlo", "analytic"))
-        if not isinstance(beta, int | float | np.number) or not 0.0 <= beta < float("inf"):
-            raise ValueError(f"beta={beta!r}: give a finite number >= 0")
-        if iaf_steps and kl == "analytic":
+        self.latent_dim, self.seed = int(latent_dim), int(seed)
+        self.image_shape = as_sizes("image_shape", image_shape)
+        self.hidden_dim, self.activation = as_sizes("hidden_dim", hidden_dim), activation
+        self.likelihood_name, self.kl = likelihood, kl
+        self.beta, self.beta_warmup = _as_weight(beta), int(beta_warmup)
+        self.iaf_steps, self.iaf_hidden = int(iaf_steps), as_sizes("iaf_hidden", iaf_hidden)
+        self._check_options()
+        self._make_networks(encoder, decoder)
+        self.trackers = {k: keras.metrics.Mean(k) for k in ("loss", "reconstruction", "kl")}
+        self(tf.zeros((1, *self.image_shape)))  # Keras exports only what was called
+        # For tf.train.Checkpoint, which does not look into the lists of Keras 3's layers.
+        weights = {f"weight_{i}": weight.value for i, weight in enumerate(self.weights)}
+        self.for_checkpoints = tf.train.Checkpoint(**weights)
+
+    def _check_options(self) -> None:
+        """Raise where an option is not allowed, or does not go with another."""
+        if len(self.image_shape) != 3:
+            raise ValueError(f"image_shape={self.image_shape}: give (height, width, channels)")
+        check_choice("likelihood", self.likelihood_name, LIKELIHOODS)
+        check_choice("kl", self.kl, ("monte_carlo", "analytic"))
+        if self.iaf_steps and self.kl == "analytic":
             raise ValueError(
                 "kl='analytic' with iaf_steps > 0: a flow's KL has no closed form, "
                 "use kl='monte_carlo'"
             )
-        self.latent_dim = int(latent_dim)
-        self.image_shape = as_sizes("image_shape", image_shape)
-        if len(self.image_shape) != 3:
-            raise ValueError(f"image_shape={image_shape!r}: give (height, width, channels)")
-        self.likelihood_name, self.kl, self.beta, self.seed = likelihood, kl, float(beta), int(seed)
-        self.beta_warmup = int(beta_warmup)
-        widths = as_sizes("hidden_dim", hidden_dim)
-        self._config = {
-            "latent_dim": self.latent_dim,
-            "image_shape": list(self.image_shape),
-            "encoder": encoder,
-            "decoder": decoder,
-            "likelihood": likelihood,
-            "hidden_dim": list(widths),
-            "activation": activation,
-            "kl": kl,
-            "beta": self.beta,
-            "beta_warmup": self.beta_warmup,
-            "iaf_steps": int(iaf_steps),
-            "iaf_hidden": list(as_sizes("iaf_hidden", iaf_hidden)),
-            "seed": self.seed,
-            "name": self.name,
-        }
-        context = {"context_dim": CONTEXT_DIM} if iaf_steps else {}
-        self.encoder = _network(
-            "encoder", encoder, ENCODERS, widths, latent_dim, activation, **context
-        )
-        self.decoder = _network("decoder", decoder, DECODERS, widths[::-1], image_shape, activation)
-        # Called at once: a subclassed model that was never called saves a file without weights.
-        context_dim = _check_encoder(self.encoder(self._blank_images()), self.latent_dim)
-        self.flow = None
-        if iaf_steps:
-            if not context_dim:
-                raise ValueError(
-                    f"iaf_steps={iaf_steps} needs an encoder that returns (z_mean, z_log_var, "
-                    "context), for example one with context_dim > 0"
-                )
-            self.flow = flows.IAF(self.latent_dim, int(iaf_steps), iaf_hidden, context_dim)
-        outputs = self.decoder(tf.zeros((1, self.latent_dim)))
-        _check_decoder(outputs, self.image_shape, likelihood)
-        self.trackers = {k: keras.metrics.Mean(k) for k in ("loss", "reconstruction", "kl")}
-        self(self._blank_images())
 
-    def _blank_images(self) -> tf.Tensor:
-        return tf.zeros((1, *self.image_shape))
+    def _make_networks(
+        self, encoder: str | keras.layers.Layer, decoder: str | keras.layers.Layer
+    ) -> None:
+        """Build encoder, flow and decoder, and check what they return.
+
+        Each is called once: a subclassed model that was never called saves a file without weights.
+        """
+        self.names: dict[str, str | None] = {}
+        context = {"context_dim": CONTEXT_DIM} if self.iaf_steps else {}
+        self.encoder = self._network(
+            "encoder", encoder, ENCODERS, self.hidden_dim, self.latent_dim, **context
+        )
+        outputs = self.encoder(tf.zeros((1, *self.image_shape)))
+        context_dim = _check_encoder(outputs, self.latent_dim)
+        if self.iaf_steps and not context_dim:
+            raise ValueError(
+                f"iaf_steps={self.iaf_steps} needs an encoder that returns (z_mean, z_log_var, "
+                "context), for example one with context_dim > 0"
+            )
+        self.flow = None
+        if self.iaf_steps:
+            self.flow = flows.IAF(self.latent_dim, self.iaf_steps, self.iaf_hidden, context_dim)
+        self.decoder = self._network(
+            "decoder", decoder, DECODERS, self.hidden_dim[::-1], self.image_shape
+        )
+        outputs = self.decoder(tf.zeros((1, self.latent_dim)))
+        _check_decoder(outputs, self.image_shape, self.likelihood_name)
+
+    def _network(
+        self,
+        role: str,
+        choice: str | keras.layers.Layer,
+        registry: dict,
+        hidden_dim: tuple[int, ...],
+        output_shape: Sizes,
+        **context: int,
+    ) -> keras.layers.Layer:
+        """Return the network that was given, or build the one of that name."""
+        if isinstance(choice, keras.layers.Layer):
+            self.names[role] = None
+            return choice
+        check_choice(role, choice, registry)
+        self.names[role] = choice
+        return registry[choice](hidden_dim, output_shape, activation=self.activation, **context)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Note that all weights exist: the networks were built with the model."""
@@ -236,6 +248,30 @@ class VAE(keras.Model):
         log_px_z, kl = self.elbo_terms(x, seed=seed)
         return log_px_z - kl
 
+    def fit(self, x: object = None, *args: object, **kwargs: object) -> keras.callbacks.History:
+        """Train as Keras does, once the first images are seen to be what the likelihood takes."""
+        self._check_first(x)
+        self._check_first(kwargs.get("validation_data"))
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x: object = None, *args: object, **kwargs: object) -> dict | list | float:
+        """Return the losses as Keras does, once the first images are checked."""
+        if not kwargs.get("_use_cached_eval_dataset"):  # `fit` has checked its validation data
+            self._check_first(x)
+        return super().evaluate(x, *args, **kwargs)
+
+    def _check_first(self, batches: object) -> None:
+        """Check the first images of an array, of (x, y) or of a tf.data.Dataset; nothing else.
+
+        The compiled steps check nothing, so that checks cost no time. A generator is not looked
+        at: what it gave would be lost.
+        """
+        if isinstance(batches, tf.data.Dataset):
+            batches = next(iter(batches.take(1)))
+        x, *_ = keras.utils.unpack_x_y_sample_weight(batches)
+        if isinstance(x, np.ndarray) or (tf.is_tensor(x) and not _is_symbolic(x)):
+            self.check_images(x[:256])
+
     def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
         """One gradient step on the mean loss of the whole batch (Keras calls it from `fit`).
 
@@ -288,21 +324,38 @@ class VAE(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         return list(self.trackers.values())
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return self.likelihood(self.code(x)).mean()
-
     def get_config(self) -> dict:
-        return keras.saving.serialize_keras_object(self._config)
+        config = {
+            "latent_dim": self.latent_dim,
+            "image_shape": list(self.image_shape),
+            "encoder": self.names["encoder"] or self.encoder,
+            "decoder": self.names["decoder"] or self.decoder,
+            "likelihood": self.likelihood_name,
+            "hidden_dim": list(self.hidden_dim),
+            "activation": self.activation,
+            "kl": self.kl,
+            "beta": self.beta,
+            "beta_warmup": self.beta_warmup,
+            "iaf_steps": self.iaf_steps,
+            "iaf_hidden": list(self.iaf_hidden),
+            "seed": self.seed,
+            "name": self.name,
+        }
+        return keras.saving.serialize_keras_object(config)
 
     @classmethod
     def from_config(cls, config: dict) -> "VAE":
         return cls(**keras.saving.deserialize_keras_object(config))
 
-    def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
-        """Mean of p(x|z) at the code of each image, shape (batch, height, width, channels)."""
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Return the reconstructions of images."""
         if not _is_symbolic(x):
             check_unit_interval(x)
         return self.likelihood(self.code(x)).mean()
+
+    def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
+        """Mean of p(x|z) at the code of each image, shape (batch, height, width, channels)."""
+        return self.call(x)
 
     def sample(self, n: int, *, seed: int, draw: bool = False) -> tf.Tensor:
         """Return n images from the prior: the mean of p(x|z), or with `draw` a draw from it."""
@@ -335,20 +388,11 @@ def _is_symbolic(x: tf.Tensor) -> bool:
     return tf.is_tensor(x) and not hasattr(x, "numpy")
 
 
-def _network(
-    role: str,
-    choice: str | keras.layers.Layer,
-    registry: dict,
-    hidden_dim: tuple[int, ...],
-    output_shape: Sizes,
-    activation: str,
-    **context: int,
-) -> keras.layers.Layer:
-    """Return the network itself, or build the one of that name."""
-    if isinstance(choice, keras.layers.Layer):
-        return choice
-    check_choice(role, choice, registry)
-    return registry[choice](hidden_dim, output_shape, activation=activation, **context)
+def _as_weight(beta: float) -> float:
+    """Return the weight of the KL as a float; raise unless it is a finite number, 0 or above."""
+    if not isinstance(beta, int | float | np.number) or not 0.0 <= beta < float("inf"):
+        raise ValueError(f"beta={beta!r}: give a finite number, 0 or above")
+    return float(beta)
 
 
 def _check_encoder(outputs: Outputs, latent_dim: int) -> int:
