@@ -1,25 +1,49 @@
-"""A `fit` that resumes: the plumbing around `keras.Model.fit`.
+"""Training: an optimizer, and a `fit` around Keras' own that resumes.
 
 A run can be killed at any time and started again: order, binarisation and noise depend on
 (seed, epoch, step) alone, and each epoch ends with a checkpoint of everything else.
 """
 
 import contextlib
+import json
 import math
+import os
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from helpers import data
-from helpers.course.runs import RunFolder, digest
+from helpers.course.checks import (
+    as_uint8_images,
+    check_choice,
+    check_fraction,
+    check_positive,
+    check_seed,
+    check_whole,
+    shown,
+)
+from helpers.course.progress import progress
+from helpers.course.runs import RunFolder, array_digest, as_json, method_digests
+from helpers.likelihoods import LIKELIHOODS
+
+SCHEDULES = ("cosine", "constant")
+AT_MOST_LINES = 12  # that a run prints unless it is asked for one an epoch
 
 
 @dataclass
 class History:
-    """What `fit` measured: one dict per epoch with epoch (from 1), seconds, loss, val_loss, …"""
+    """What `fit` measured, as Keras' own `History` would show it, and a little more.
+
+    Attributes
+    ----------
+    epochs : list of dict
+        One for each epoch: ``epoch`` (from 1), ``seconds``, ``loss``, ``val_loss``, …
+    """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
 
@@ -28,15 +52,39 @@ class History:
         """Training seconds of all epochs: tracing included, validation and checkpoints not."""
         return sum(row["seconds"] for row in self.epochs)
 
+    @property
+    def epoch(self) -> list[int]:
+        """Numbers of the epochs, from 0, as in Keras."""
+        return [int(row["epoch"]) - 1 for row in self.epochs]
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """Values of each metric, as in Keras: those of the epochs that measured it."""
+        found: dict[str, list[float]] = {}
+        for row in self.epochs:
+            for name, value in row.items():
+                if name not in ("epoch", "seconds"):
+                    found.setdefault(name, []).append(value)
+        return found
+
     def __getitem__(self, name: str) -> np.ndarray:
-        """One column, shape (epochs,); nan where an epoch has no such value."""
+        """One column, shape (epochs,); nan where an epoch has no such value.
+
+        Raises
+        ------
+        KeyError
+            No epoch has it.
+        """
+        names = list(dict.fromkeys(key for row in self.epochs for key in row))
+        if self.epochs and name not in names:
+            raise KeyError(f"{name!r}: the history holds {', '.join(names)}")
         return np.array([row.get(name, math.nan) for row in self.epochs])
 
 
 class TrainingDiverged(RuntimeError):
     """`.metric` was not finite after `.step` (from 1, over all epochs), in `.epoch` (from 1)."""
 
-    def __init__(self, metric, value, first, last, epoch):
+    def __init__(self, metric: str, value: float, first: int, last: int, epoch: int) -> None:
         self.metric, self.step, self.epoch = metric, first, epoch
         where = f"step {last}" if first == last else f"one of the steps {first} to {last}"
         super().__init__(f"{metric} is {value} at {where}, epoch {epoch}: lower the learning rate?")
@@ -45,10 +93,10 @@ class TrainingDiverged(RuntimeError):
 class StopOnNaN(keras.callbacks.Callback):
     """Raise `TrainingDiverged`, naming the steps since the last report, at a value not finite."""
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch + 1
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         for metric, value in (logs or {}).items():
             if not np.all(np.isfinite(value)):
                 last = int(self.model.optimizer.iterations.numpy())  # mirrored ones are no int
@@ -57,174 +105,429 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 def make_optimizer(
-    peak, total_steps, *, warmup=0.05, schedule="cosine", clipnorm=None, ema_momentum=None
-):
-    """Adam whose rate rises linearly to `peak`, then falls to 0 by a cosine (or stays: "constant").
+    peak: float,
+    total_steps: int,
+    *,
+    warmup: float = 0.05,
+    schedule: str = "cosine",
+    clipnorm: float | None = None,
+    ema_momentum: float | None = None,
+) -> keras.optimizers.Optimizer:
+    """Return Adam with a learning rate that rises, then falls.
 
-    `warmup` is a fraction of `total_steps`; `clipnorm` bounds the norm of the whole gradient;
-    `ema_momentum` (such as 0.999) averages the weights over steps: the average is the final model.
+    Parameters
+    ----------
+    peak : float
+        The highest learning rate.
+    total_steps : int
+        Steps of the whole training.
+    warmup : float
+        The part of the steps in which the rate rises linearly to `peak`.
+    schedule : {"cosine", "constant"}
+        After the rise: fall to 0 by a cosine (Loshchilov & Hutter 2017), or stay.
+    clipnorm : float, optional
+        Bound on the norm of the whole gradient.
+    ema_momentum : float, optional
+        Average the weights over the steps, with a momentum that rises to this (such as 0.999): see
+        `raise_momentum`. The average becomes the model at the end of training.
+
+    Returns
+    -------
+    keras.optimizers.Adam
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is out of its range, or no number.
     """
-    data.check_whole(total_steps=(total_steps, 1))
-    _need(schedule in ("cosine", "constant"), f"{schedule=}: not 'cosine' or 'constant'")
-    numbers = np.array([peak, 1.0 if clipnorm is None else clipnorm, warmup, ema_momentum or 0.0])
-    good = numbers.dtype.kind in "if" and all(numbers < [np.inf, np.inf, 1, 1])
-    good = good and min(numbers[:2]) > 0 <= min(numbers[2:])
-    _need(good, f"{peak=}, {clipnorm=}: finite and above 0; {warmup=}, {ema_momentum=}: in [0, 1)")
+    check_positive(peak=peak)
+    check_whole(total_steps=total_steps)
+    _check_rate(warmup, schedule, clipnorm, ema_momentum)
     rise = min(round(warmup * total_steps), total_steps - 1)
-    rate = keras.optimizers.schedules.CosineDecay(  # alpha: where the cosine ends
-        peak / max(rise, 1),
-        total_steps - rise,
-        alpha=float(schedule == "constant"),
-        warmup_steps=rise,
+    rate = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=peak / rise if rise else peak,
+        decay_steps=total_steps - rise,
+        alpha=1.0 if schedule == "constant" else 0.0,  # where the cosine ends, a part of `peak`
         warmup_target=peak if rise else None,
+        warmup_steps=rise,
     )
-    average = {"use_ema": True, "ema_momentum": ema_momentum} if ema_momentum else {}
-    return keras.optimizers.Adam(rate, 0.9, 0.999, global_clipnorm=clipnorm, **average)
+    if not ema_momentum:
+        return keras.optimizers.Adam(rate, 0.9, 0.999, global_clipnorm=clipnorm)
+    optimizer = keras.optimizers.Adam(
+        rate, 0.9, 0.999, global_clipnorm=clipnorm, use_ema=True, ema_momentum=ema_momentum
+    )
+    raise_momentum(optimizer)
+    return optimizer
+
+
+def raise_momentum(optimizer: keras.optimizers.Optimizer) -> None:
+    """Let the momentum of the averaged weights rise: ``min(ema_momentum, (1 + t) / (10 + t))``.
+
+    t is the number of steps before this one; the average starts from the weights after the first.
+    With a constant momentum of 0.999, as Keras has it, a short run would keep some of those.
+    The rule is that of TensorFlow's `ExponentialMovingAverage`. The optimizer stays Keras' own, so
+    that a saved model loads where this module is not imported.
+    """
+
+    def update(variables: Sequence[keras.Variable]) -> None:
+        t = tf.cast(optimizer.iterations.value, tf.float32)
+        momentum = tf.minimum(optimizer.ema_momentum, (1.0 + t) / (10.0 + t))
+        momentum = tf.where(t > 0, momentum, 0.0)
+        averages = optimizer._model_variables_moving_average
+        for variable, average in zip(variables, averages, strict=True):
+            step = tf.cast(1.0 - momentum, average.dtype)
+            average.assign(average + step * (variable - average))
+
+    optimizer._update_model_variables_moving_average = update
 
 
 def fit(
-    model,
-    images,
+    model: keras.Model,
+    images: np.ndarray,
     *,
-    epochs,
-    batch_size,
-    protocol,
-    seed,
-    labels=None,
-    validation=None,
-    validation_freq=1,
-    learning_rate=1e-3,
-    warmup=0.05,
-    schedule="cosine",
-    clipnorm=None,
-    ema_momentum=None,
-    optimizer=None,
-    run_dir=None,
-    callbacks=(),
-    seconds=None,
-    steps_per_execution=1,
-    verbose="auto",
+    epochs: int,
+    batch_size: int,
+    protocol: str,
+    seed: int,
+    labels: np.ndarray | None = None,
+    validation: np.ndarray | None = None,
+    validation_freq: int = 1,
+    learning_rate: float = 1e-3,
+    warmup: float = 0.05,
+    schedule: str = "cosine",
+    clipnorm: float | None = None,
+    ema_momentum: float | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    run_dir: str | os.PathLike | None = None,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+    seconds: float | None = None,
+    steps_per_execution: int = 1,
+    verbose: str | int = "auto",
 ) -> History:
-    """Train on uint8 images (n, h, w, c) of `protocol`; with `run_dir`, resume where a run stopped.
+    """Train a model on images of a protocol; with `run_dir`, go on where a run stopped.
 
-    `labels` (n,) go to `train_step` beside the images: pairs (x, y), without validation.
-    `validation`: float32 (m, h, w, c), prepared once. `learning_rate` … `ema_momentum`: for
-    `make_optimizer`, unless an `optimizer` is given. Averaged weights serve for validation too.
-    `callbacks` are not restored: let them depend on the epoch alone. `seconds`: training seconds,
-    over all runs in `run_dir`, after which the epoch is the last; the cosine still spans `epochs`.
-    `verbose`: 0 silent, 1 a line per epoch, "auto" at most twelve. Raises `ValueError` (argument,
-    `run_dir` of other settings), `TrainingDiverged`, `filelock.Timeout` (`run_dir` in use).
+    Parameters
+    ----------
+    model : keras.Model
+        With a `train_step` of its own, such as `helpers.vae.VAE`.
+    images : np.ndarray
+        uint8, shape (n, height, width, channels).
+    epochs, batch_size, seed : int
+    protocol : str
+        One of `helpers.data.PROTOCOLS` that the model's likelihood fits.
+    labels : np.ndarray, optional
+        Shape (n,): `train_step` gets pairs (x, y). Not together with `validation`.
+    validation : np.ndarray, optional
+        Images as `helpers.data.prepare` returns them, floats (m, height, width, channels). They are
+        scored every `validation_freq` epochs, by the averaged weights if there are such.
+    learning_rate, warmup, schedule, clipnorm, ema_momentum
+        For `make_optimizer`, unless an `optimizer` is given.
+    run_dir : path-like, optional
+        Where checkpoints go. The same call goes on after an interruption, and ends with the bits of
+        a run that was never interrupted; a run that is finished, or that a callback stopped, is
+        only loaded. With more epochs it goes on too, unless it ended in a cosine.
+    callbacks : iterable of keras.callbacks.Callback
+        Their state is not restored: let them depend on the epoch alone.
+    seconds : float, optional
+        Training seconds, over all runs in `run_dir`, after which the epoch under way is the last;
+        the cosine still spans `epochs`.
+    steps_per_execution : int
+        At most so many steps in one call of TensorFlow; fewer where they do not divide an epoch.
+    verbose : {"auto", 0, 1}
+        Nothing; a line an epoch; or at most twelve lines. A bar moves below the lines.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument does not do, or `run_dir` holds a run of other settings.
+    TrainingDiverged
+        A metric was NaN or infinite.
+    filelock.Timeout
+        Another training uses `run_dir`.
     """
-    budget = math.inf if seconds is None else seconds
-    _need(isinstance(budget, int | float) and budget > 0, f"{seconds=}: not above 0, or None")
-    data.check_whole(epochs=(epochs, 1), batch_size=(batch_size, 1), seed=(seed, 0))
-    data.check_whole(steps_per_execution=(steps_per_execution, 1))
-    data.check_whole(validation_freq=(validation_freq, 1))
-    _need(isinstance(model, keras.Model), f"{model=}: not a keras.Model")
-    _need(isinstance(optimizer, keras.optimizers.Optimizer | None), f"{optimizer=}: not Keras'")
-    images = data.check_images(images)
-    _need(verbose in ("auto", 0, 1), f"{verbose=}: not 'auto', 0 or 1")
-    _need(labels is None or validation is None, "labels and validation: give one of them")
-    batches = dict(protocol=protocol, batch_size=batch_size, seed=seed)
     rate = dict(warmup=warmup, schedule=schedule, clipnorm=clipnorm, ema_momentum=ema_momentum)
-    first = data.prepare(images[:batch_size], protocol, seed=seed)
-    for batch in (first,) if validation is None else (first, validation):
-        getattr(model, "check_images", id)(batch)
-    settings = dict(
-        batches,
-        **rate,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        images=digest(images.tobytes()),
-        optimizer=optimizer and optimizer.get_config(),
-        validation_freq=validation_freq,
-        validation=digest(np.asarray([] if validation is None else validation).tobytes()),
-        labels=None if labels is None else digest(np.asarray(labels).tobytes()),
-        model={"class": type(model).__name__, **model.get_config()},
-    )
+    batches = dict(protocol=protocol, batch_size=batch_size, seed=seed)
+    plain = dict(batches, **rate, epochs=epochs, validation_freq=validation_freq)
+    plain["learning_rate"] = learning_rate
+    _check_plain(steps_per_execution=steps_per_execution, seconds=seconds, verbose=verbose, **plain)
+    images, validation = as_uint8_images(images), _as_validation(validation, labels)
+    _check_model(model, optimizer, protocol)
+    _check_images(model, data.prepare(images[:batch_size], protocol, seed=seed), validation)
     steps = data.steps_per_epoch(len(images), batch_size)
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    for n in (len(images), 0 if validation is None else len(validation)):
-        shares = batch_size % replicas or n % batch_size % replicas
-        _need(
-            not shares,
-            f"{n} images in batches of {batch_size}: not every batch, the last "
-            f"included, can be dealt out equally to {replicas} replicas",
-        )
-    # A divisor of an epoch's steps: a group across two epochs would take data of the next one.
-    # Keras' loop over the steps of a group fails (3.15) where there are several replicas.
-    most = min(steps, steps_per_execution) if replicas == 1 else 1
-    group = max(k for k in range(1, most + 1) if steps % k == 0)
-    with model.distribute_strategy.scope(), contextlib.ExitStack() as stack:
-        optimizer = optimizer or make_optimizer(learning_rate, epochs * steps, **rate)
+    group = _steps_per_call(model, images, validation, batch_size, steps_per_execution)
+    with contextlib.ExitStack() as stack:
+        folder, planned = None, epochs
+        if run_dir is not None:
+            settings = plain | _settings(model, images, labels, validation, optimizer)
+            folder = stack.enter_context(RunFolder(run_dir))
+            may_extend = optimizer is not None or schedule == "constant"
+            planned = folder.agree(settings, may_extend=may_extend)
+        stack.enter_context(model.distribute_strategy.scope())
+        optimizer = optimizer or make_optimizer(learning_rate, planned * steps, **rate)
         # XLA off: it slows convolutions down on a CPU, and Keras would choose by itself.
         model.compile(optimizer=optimizer, jit_compile=False, steps_per_execution=group)
-        optimizer.build(model.trainable_variables)
-        run = _Run(model, run_dir, epochs, budget, verbose)
-        if run.folder:
-            stack.enter_context(run.folder.lock())
-            run.folder.check_settings(settings)
-            run.history.epochs = run.folder.restore(run.state)
-            if verbose and run.history.epochs:
-                print(f"resumed after epoch {len(run.history.epochs)}/{epochs}")
-        done = len(run.history.epochs)
-        if done == epochs or run.history.seconds >= budget:
-            optimizer.finalize_variable_values(model.trainable_variables)
-            return run.history
-        held_out = validation
-        if validation is not None:
-            held_out = tf.data.Dataset.from_tensor_slices(validation).batch(batch_size)
-            held_out = data.untuned(held_out)
-        model.fit(
-            data.pipeline(images, **batches, labels=labels, epochs=epochs, initial_epoch=done),
-            epochs=epochs,
-            initial_epoch=done,
-            steps_per_epoch=steps,
-            shuffle=False,
-            verbose=0,
-            validation_data=held_out,
-            validation_freq=validation_freq,
-            callbacks=[StopOnNaN(), *callbacks, run],
-        )
+        run = _Run(model, folder, epochs, math.inf if seconds is None else seconds)
+        if not run.resume(verbose):
+            done = len(run.history.epochs)
+            x = data.pipeline(images, **batches, labels=labels, epochs=epochs, initial_epoch=done)
+            report = stack.enter_context(_Report(run, steps, verbose))
+            model.fit(
+                x,
+                epochs=epochs,
+                initial_epoch=done,
+                steps_per_epoch=steps,
+                validation_data=_batched(validation, batch_size),
+                validation_freq=validation_freq,
+                callbacks=[StopOnNaN(), *callbacks, run, report],
+                shuffle=False,
+                verbose=0,
+            )
     return run.history
 
 
 class _Run(keras.callbacks.Callback):
-    """Measures, saves and reports; last of the callbacks, so that it saves what they changed."""
+    """Measures and saves; behind the caller's callbacks, so that it saves what they changed."""
 
-    def __init__(self, model, folder, epochs, budget, verbose):
+    def __init__(
+        self, model: keras.Model, folder: RunFolder | None, epochs: int, budget: float
+    ) -> None:
         super().__init__()
         self.set_model(model)
+        model.optimizer.build(model.trainable_variables)
         self.state = [*model.variables, *model.optimizer.variables]
-        self.folder = None if folder is None else RunFolder(folder)
-        self.epochs, self.budget, self.verbose, self.history = epochs, budget, verbose, History()
-        self.lines = {round(x) for x in np.linspace(epochs, 1, epochs if verbose == 1 else 12)}
+        self.folder, self.epochs, self.budget = folder, epochs, budget
+        self.history = History()
+        self.stopped = False  # by a callback
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def resume(self, verbose: str | int) -> bool:
+        """Load what the folder holds; return whether the run is over."""
+        if self.folder is None:
+            return False
+        self.history.epochs = self.folder.restore(self.state)
+        done = len(self.history.epochs)
+        if done > self.epochs:
+            raise ValueError(
+                f"{self.folder.path} holds {done} epochs by now: ask for at least as many, "
+                f"not {self.epochs}, or choose another folder"
+            )
+        stopped_of = self.folder.stopped_of(done) or 0
+        is_over = done == self.epochs or self.is_spent or stopped_of >= self.epochs
+        if is_over:
+            self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+            self.folder.restore_final(self.model.variables, done)
+        if verbose and done:
+            ending = ": the run is over" if is_over else ""
+            print(f"resumed after epoch {done}/{self.epochs}{ending}")
+        return is_over
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the seconds are used up."""
+        return self.history.seconds >= self.budget
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.start = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.spent = time.perf_counter() - self.start
 
-    def on_test_begin(self, logs=None):  # keras.callbacks.SwapEMAWeights would round the weights
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        # By hand, since keras.callbacks.SwapEMAWeights would round the weights.
         self.raw = [weight.numpy() for weight in self.model.trainable_variables]
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict | None = None) -> None:
         for weight, raw in zip(self.model.trainable_variables, self.raw, strict=True):
             weight.assign(raw)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         values = {name: float(np.mean(value)) for name, value in (logs or {}).items()}
         self.history.epochs.append({"epoch": epoch + 1, "seconds": self.spent, **values})
         if self.folder:
             self.folder.save(self.state, self.history.epochs)
-        self.model.stop_training |= self.history.seconds >= self.budget
-        if self.verbose and (epoch + 1 in self.lines or self.model.stop_training):
-            shown = "  ".join(f"{k} {v:.2f}" for k, v in values.items())
-            print(f"epoch {epoch + 1}/{self.epochs}  {shown}  {self.spent:.1f} s")
+        self.stopped = self.model.stop_training
+        if self.is_spent:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self.folder:
+            stopped_of = self.epochs if self.stopped else None
+            self.folder.finish(self.model.variables, len(self.history.epochs), stopped_of)
 
 
-def _need(condition, message):
-    if not condition:
-        raise ValueError(message)
+class _Report(keras.callbacks.Callback):
+    """Prints lines, and moves a bar below them; behind `_Run`, whose history it shows."""
+
+    def __init__(self, run: _Run, steps: int, verbose: str | int) -> None:
+        super().__init__()
+        self.run, self.steps, self.verbose = run, steps, verbose
+        self.lines = report_epochs(run.epochs, run.epochs if verbose == 1 else AT_MOST_LINES)
+
+    def __enter__(self) -> "_Report":
+        epochs = self.run.epochs - len(self.run.history.epochs)
+        total = epochs * self.steps
+        self.bar = progress(total=total, label="training") if self.verbose else None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.seen = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self.bar is not None:  # Keras counts the steps of an epoch from 0
+            self.bar.update(batch + 1 - self.seen)
+            self.seen = batch + 1
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if not self.verbose or not (epoch + 1 in self.lines or self.model.stop_training):
+            return
+        self.bar.clear()
+        row = self.run.history.epochs[-1]
+        values = [f"{k} {v:.2f}" for k, v in row.items() if k not in ("epoch", "seconds")]
+        line = "  ".join([f"epoch {epoch + 1}/{self.run.epochs}", *values])
+        print(f"{line}  {row['seconds']:.1f} s", flush=True)
+
+
+def report_epochs(total: int, at_most: int) -> set[int]:
+    """Return the epochs after which to print: the first, the last, and some between."""
+    return {round(epoch) for epoch in np.linspace(1, total, min(total, at_most))}
+
+
+def _check_plain(
+    *,
+    steps_per_execution: int,
+    seconds: float | None,
+    verbose: str | int,
+    learning_rate: float,
+    seed: int,
+    protocol: str,
+    warmup: float,
+    schedule: str,
+    clipnorm: float | None,
+    ema_momentum: float | None,
+    **counts: int,
+) -> None:
+    """Check numbers and names."""
+    check_whole(steps_per_execution=steps_per_execution, **counts)
+    check_seed(seed=seed)
+    check_positive(learning_rate=learning_rate)
+    if seconds is not None:
+        check_positive(seconds=seconds)
+    check_choice("verbose", verbose, ("auto", 0, 1))
+    check_choice("protocol", protocol, data.PROTOCOLS)
+    _check_rate(warmup, schedule, clipnorm, ema_momentum)
+
+
+def _check_rate(
+    warmup: float, schedule: str, clipnorm: float | None, ema_momentum: float | None
+) -> None:
+    """Check what `make_optimizer` takes, but for the peak and the steps."""
+    check_fraction(warmup=warmup)
+    check_choice("schedule", schedule, SCHEDULES)
+    if clipnorm is not None:
+        check_positive(clipnorm=clipnorm)
+    if ema_momentum is not None:
+        check_fraction(ema_momentum=ema_momentum)
+
+
+def _check_model(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer | None, protocol: str
+) -> None:
+    """Check that model and optimizer are Keras', and that the likelihood fits the protocol."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model must be a keras.Model, got {shown(model)}")
+    if not isinstance(optimizer, keras.optimizers.Optimizer | None):
+        raise TypeError(f"optimizer must be one of keras.optimizers, got {shown(optimizer)}")
+    name = getattr(model, "likelihood_name", None)
+    if name is not None:
+        LIKELIHOODS[name].check_protocol(protocol)
+
+
+def _check_images(model: keras.Model, first: np.ndarray, validation: np.ndarray | None) -> None:
+    """Let the model, if it can, check the first batch and the validation images."""
+    if hasattr(model, "check_images"):
+        model.check_images(first)
+        if validation is not None:
+            model.check_images(validation)
+
+
+def _as_validation(validation: np.ndarray | None, labels: np.ndarray | None) -> np.ndarray | None:
+    """Return validation images as float32."""
+    if validation is None:
+        return None
+    if labels is not None:
+        raise ValueError("labels and validation: give one of them")
+    validation = np.asarray(validation)
+    if validation.dtype.kind != "f":
+        raise TypeError(
+            f"validation must be floats, got {shown(validation)}: prepare it with "
+            "helpers.data.prepare"
+        )
+    return validation.astype(np.float32, copy=False)
+
+
+def _batched(validation: np.ndarray | None, batch_size: int) -> tf.data.Dataset | None:
+    """Return validation images in batches."""
+    if validation is None:
+        return None
+    return data.without_autotune(tf.data.Dataset.from_tensor_slices(validation).batch(batch_size))
+
+
+def _steps_per_call(
+    model: keras.Model,
+    images: np.ndarray,
+    validation: np.ndarray | None,
+    batch_size: int,
+    steps_per_execution: int,
+) -> int:
+    """Return how many steps Keras takes in one call; check that every batch can be dealt out."""
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    for n in (len(images), 0 if validation is None else len(validation)):
+        if batch_size % replicas or n % batch_size % replicas:
+            raise ValueError(
+                f"{n} images in batches of {batch_size}: not every batch, the last included, can "
+                f"be dealt out equally to {replicas} replicas"
+            )
+    if replicas > 1:  # Keras' loop over the steps of a call fails there (3.15)
+        return 1
+    # A divisor of an epoch's steps: a call across two epochs would take data of the next one.
+    steps = data.steps_per_epoch(len(images), batch_size)
+    most = min(steps, steps_per_execution)
+    return max(k for k in range(1, most + 1) if steps % k == 0)
+
+
+def _settings(
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    validation: np.ndarray | None,
+    optimizer: keras.optimizers.Optimizer | None,
+) -> dict[str, Any]:
+    """Return what makes a run this one, beside plain numbers: contents by their digest."""
+    trained = {id(weight) for weight in model.trainable_weights}
+    try:
+        config = json.loads(as_json(model.get_config()))
+    except (NotImplementedError, TypeError) as error:
+        name = type(model).__name__
+        raise TypeError(
+            f"run_dir needs the settings of the model, and {name}.get_config() does not give them "
+            f"({str(error).split(chr(10))[0]}): return there what {name}() takes, as numbers and "
+            "strings, or leave run_dir out"
+        ) from error
+    return {
+        "images": array_digest(images),
+        "labels": array_digest(labels),
+        "validation": array_digest(validation),
+        "optimizer": None if optimizer is None else optimizer.get_config(),
+        "model": {"class": type(model).__name__, **config},
+        "frozen weights": [i for i, w in enumerate(model.weights) if id(w) not in trained],
+        "precision": model.dtype_policy.name,
+        "code": method_digests(type(model)),
+    }
