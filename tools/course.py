@@ -31,7 +31,7 @@ ENVIRONMENTS = {"lesson": LESSON, "quick": QUICK}
 
 
 def read_published(path: Path = PUBLISHED) -> dict:
-    """Return what is published: {lesson: {profile: …}}; tools/numbers.py says in which form."""
+    """Return what is published: {lesson: {profile: …}}; tools/published.py says in which form."""
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
