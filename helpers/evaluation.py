@@ -193,19 +193,22 @@ def log_likelihood(
     vae.check_weights()
     x = np.asarray(x, np.float32)
 
+    size = min(BLOCK_SAMPLES, num_samples)
+
     @tf.function
-    def weigh(images: tf.Tensor, given: tf.Tensor, draws: int, key: tf.Tensor) -> tf.Tensor:
-        model = _SparingDecoder(vae, given, max_rows)
-        return log_importance_weights(model, images, draws, key)[:, :given]
+    def weigh(images: tf.Tensor, wanted: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+        model = _SparingDecoder(vae, wanted, max_rows)
+        return log_importance_weights(model, images, size, key)[: wanted[0], : wanted[1]]
 
     scored, start = [], time.perf_counter()
     for group, first in enumerate(progress(range(0, len(x), BLOCK_IMAGES), "scoring")):
         images = x[first : first + BLOCK_IMAGES]
-        given, sums = tf.constant(len(images)), no_weights(len(images))
-        images = tf.constant(np.resize(images, (BLOCK_IMAGES, *x.shape[1:])))  # a full block
-        for block, done in enumerate(range(0, num_samples, BLOCK_SAMPLES)):
-            draws = min(BLOCK_SAMPLES, num_samples - done)
-            log_w = weigh(images, given, draws, noise_key(seed, group, block, "score"))
+        sums, given = no_weights(len(images)), len(images)
+        # Blocks are filled up and cut again: all have one shape, for which `weigh` is traced once.
+        images = tf.constant(np.resize(images, (BLOCK_IMAGES, *x.shape[1:])))
+        for block, done in enumerate(range(0, num_samples, size)):
+            wanted = tf.constant([min(size, num_samples - done), given])
+            log_w = weigh(images, wanted, noise_key(seed, group, block, "score"))
             sums = add_log_weights(sums, log_w.numpy())
         scored.append(sums)
     seconds = time.perf_counter() - start
@@ -219,46 +222,50 @@ def log_likelihood(
 
 
 class _SparingDecoder:
-    """A model as `log_importance_weights` needs it, whose decoder does not do more than it must.
+    """A model as `log_importance_weights` needs it, whose decoder does no more than it must.
 
-    It decodes the first `given` images of a batch only, the others being there to fill it up, and
-    at most `max_rows` rows at once.
+    Of a block of z (draws, images, latent) it decodes the first `wanted` = (draws, images) only,
+    since the others fill the block up, and at most `max_rows` rows at once.
     """
 
-    def __init__(self, vae: VAE, given: tf.Tensor, max_rows: int) -> None:
-        self.vae, self.given, self.max_rows = vae, given, max_rows
+    def __init__(self, vae: VAE, wanted: tf.Tensor, max_rows: int) -> None:
+        self.vae, self.wanted, self.max_rows = vae, wanted, max_rows
         self.posterior, self.prior = vae.posterior, vae.prior
 
     def likelihood(self, z: tf.Tensor) -> "_SparingDecoder":
-        """Return p(x|z) for z (draws, batch, latent): itself, since `log_prob` is all it has."""
+        """Return p(x|z): this object itself, since `log_prob` is all that is asked of it."""
         self.z = z
         return self
 
     def log_prob(self, x: tf.Tensor) -> tf.Tensor:
-        """Return log p(x|z), shape (draws, batch); 0 for the images that are not wanted."""
-        z, x, batch = self.z[:, : self.given], x[: self.given], len(x)
-        if self.z.shape[0] * batch <= self.max_rows:
+        """Return log p(x|z), shape (draws, images); 0 where it is not wanted."""
+        block = self.z.shape[:2]
+        z = self.z[: self.wanted[0], : self.wanted[1]]
+        x = x[: self.wanted[1]]
+        if block[0] * block[1] <= self.max_rows:
             log_p = self.vae.likelihood(z).log_prob(x)
         else:
             log_p = self._in_parts(z, x)
-        return tf.pad(log_p, [[0, 0], [0, batch - self.given]])
+        missing = tf.stack([tf.zeros_like(self.wanted), block - self.wanted], axis=1)
+        return tf.pad(log_p, missing)
 
     def _in_parts(self, z: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        """Return log p(x|z), of z (draws, given, latent), one part of the rows after the other."""
-        rows = tf.reshape(z, (-1, z.shape[-1]))  # row r belongs to image r modulo given
-        size = tf.minimum(self.max_rows, len(rows))
+        """Return log p(x|z) of z (draws, images, latent), computed part by part."""
+        rows = tf.reshape(z, (-1, z.shape[-1]))  # row r belongs to image r modulo their number
+        count, images = tf.shape(rows)[0], tf.shape(x)[0]
+        size = tf.minimum(self.max_rows, count)
 
         def part(first: tf.Tensor) -> tf.Tensor:
-            r = (first + tf.range(size)) % len(rows)  # the last part is filled up from the front
-            return self.vae.likelihood(tf.gather(rows, r)).log_prob(tf.gather(x, r % self.given))
+            r = (first + tf.range(size)) % count  # the last part is filled up from the front
+            return self.vae.likelihood(tf.gather(rows, r)).log_prob(tf.gather(x, r % images))
 
         parts = tf.map_fn(
             part,
-            tf.range(0, len(rows), size),
+            tf.range(0, count, size),
             fn_output_signature=tf.float32,
             parallel_iterations=1,
         )
-        return tf.reshape(tf.reshape(parts, [-1])[: len(rows)], tf.shape(z)[:-1])
+        return tf.reshape(tf.reshape(parts, [-1])[:count], tf.shape(z)[:2])
 
 
 # --- What the latents do -------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class LinearEncoder(keras.Model):
 
     def call(self, x):
         mean = (tf.reshape(x, (-1, 6)) - tf.constant(MEAN, tf.float32)) @ self.gain + self.shift
-        return mean, self.log_var + tf.zeros_like(mean), None
+        return mean, self.log_var + tf.zeros_like(mean)
 
 
 class LinearDecoder(keras.Model):
@@ -36,7 +36,7 @@ class LinearDecoder(keras.Model):
     def call(self, z):
         mean = z @ tf.constant(W.T, tf.float32) + tf.constant(MEAN, tf.float32)
         mean = tf.reshape(mean, (-1, *SHAPE))
-        return mean, tf.fill(tf.shape(mean), 2 * tf.math.log(SIGMA)), None
+        return mean, tf.fill(tf.shape(mean), 2 * tf.math.log(SIGMA))
 
 
 def linear_vae(mean_shift=0.0, log_var_shift=0.0, **kwargs):

@@ -1,10 +1,8 @@
-"""Importance-weighted likelihood, active units, bits per dimension."""
+"""What the latents do, what codes tell of classes, bits per dimension, and the local coder."""
 
 import numpy as np
 import pytest
-from linear_gaussian import exact_log_px, images, linear_vae
 
-from helpers import evaluation
 from helpers.evaluation import (
     active_units,
     bits_per_dim,
@@ -12,96 +10,54 @@ from helpers.evaluation import (
     kl_per_dimension,
     leave_one_out_accuracy,
     local_log_prob,
-    log_likelihood,
     posterior_moments,
 )
-from helpers.vae import VAE, kl_to_standard_normal
+from helpers.priors import kl_to_standard_normal
+from helpers.vae import VAE
+
+# --- What the latents do ----------------------------------------------------------------------
 
 
-def test_exact_posterior_gives_log_p_with_one_sample():
-    x = images(33)
-    result = log_likelihood(linear_vae(), x, 1)
-    np.testing.assert_allclose(result.values, exact_log_px(x), atol=2e-3)
-
-
-def check_bound_tightens(vae):
-    """ELBO < bound with more samples < ... -> log p(x), and never above it in expectation."""
-    x = images(300)
-    exact = exact_log_px(x).mean()
-    means = [log_likelihood(vae, x, k, seed=k).mean for k in (1, 5, 50, 2000)]
-    assert means[0] < means[1] < means[2] < means[3] + 0.01, means
-    assert exact - means[0] > 0.3 and abs(exact - means[3]) < 0.03, (exact, means)
-
-
-def test_bound_tightens_to_the_exact_value():
-    check_bound_tightens(linear_vae(mean_shift=0.3, log_var_shift=0.6))
-
-
-@pytest.mark.parametrize(
-    "mutant",
-    [
-        lambda q, prior, lik, z, x: lik.log_prob(x) + prior.log_prob(z),  # forgets q
-        lambda q, prior, lik, z, x: lik.log_prob(x) - q.log_prob(z),  # forgets the prior
-        lambda q, prior, lik, z, x: lik.log_prob(x) + 0.5 * (prior.log_prob(z) - q.log_prob(z)),
-    ],
-)
-def test_wrong_weights_are_rejected(monkeypatch, mutant):
-    def wrong(vae, x, num_samples, seed):
-        q = vae.posterior(x)
-        z = q.sample(num_samples, seed=seed)
-        return mutant(q, vae.prior(), vae.likelihood(z), z, x)
-
-    monkeypatch.setattr(evaluation, "log_importance_weights", wrong)
-    with pytest.raises(AssertionError):
-        check_bound_tightens(linear_vae(mean_shift=0.3, log_var_shift=0.6))
-
-
-def test_streamed_log_sum_exp_equals_one_chunk_and_handles_ragged_ends():
-    x, vae = images(21), linear_vae(0.3, 0.6)
-    for rows in (5, 16 * 7, 16 * 100):
-        result = log_likelihood(vae, x, 100, seed=1, max_rows=rows)
-        assert result.values.shape == result.elbos.shape == (21,)
-        assert np.all(result.values > result.elbos)
-        np.testing.assert_allclose(result.mean, exact_log_px(x).mean(), atol=0.12)
-    again = log_likelihood(vae, x, 100, seed=1)
-    np.testing.assert_array_equal(again.values, result.values)
-    assert not np.array_equal(log_likelihood(vae, x, 100, seed=2).values, result.values)
-
-
-def test_very_small_probabilities_do_not_underflow(monkeypatch):
-    right = evaluation.log_importance_weights
-    shift = lambda *args: right(*args) - 5000.0  # noqa: E731  exp(-5000) is 0 in any float
-    x, vae = images(5), linear_vae(0.3, 0.6)
-    expected = log_likelihood(vae, x, 64, max_rows=160).values
-    monkeypatch.setattr(evaluation, "log_importance_weights", shift)
-    values = log_likelihood(vae, x, 64, max_rows=160).values
-    np.testing.assert_allclose(values, expected - 5000.0, atol=1e-2)
-
-
-def test_monte_carlo_error_is_the_spread_of_repeated_estimates():
-    repeated = np.tile(images(8), (60, 1, 1, 1))
-    result = log_likelihood(linear_vae(0.3, 0.6), repeated, 60)
-    spread = np.std(result.values.reshape(60, 8).mean(axis=1), ddof=1)
-    assert 0.7 < result.monte_carlo_error * np.sqrt(60) / spread < 1.4
-    assert result.standard_error > result.monte_carlo_error
-
-
-def test_latent_measures():
+def test_moments_are_those_of_the_encoder():
     x = np.random.default_rng(0).integers(0, 2, (40, 28, 28, 1)).astype("f4")
     vae = VAE(3, hidden_dim=8)
-    vae.encoder.mean_head.kernel.assign(vae.encoder.mean_head.kernel * [1.0, 0.0, 1.0])
     z_mean, z_log_var = posterior_moments(vae, x, batch_size=7)
-    np.testing.assert_allclose(z_mean, vae.encode(x)[0], rtol=1e-5, atol=1e-6)
-    assert active_units(z_mean) == 2 and active_units(z_mean, threshold=1e9) == 0
+    want_mean, want_log_var, _ = vae.encode(x)
+    np.testing.assert_allclose(z_mean, want_mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(z_log_var, want_log_var, rtol=1e-5, atol=1e-6)
     per_dim = kl_per_dimension(z_mean, z_log_var)
+    assert per_dim.shape == (3,)
     total = np.mean(kl_to_standard_normal(z_mean, z_log_var))
     np.testing.assert_allclose(per_dim.sum(), total, rtol=1e-5)
+
+
+def test_the_kl_of_one_dimension():
+    z_mean, z_log_var = np.array([[1.0, 0.0], [3.0, 0.0]]), np.log([[1.0, 4.0], [1.0, 4.0]])
+    want = [(0.5 + 4.5) / 2, 0.5 * (4 - np.log(4) - 1)]
+    np.testing.assert_allclose(kl_per_dimension(z_mean, z_log_var), want)
+
+
+def test_active_units_go_by_the_variance_of_the_means_over_the_images():
+    """0.05 is a standard deviation above, and a variance below, the threshold of 0.01."""
+    wave = np.array([-1.0, 1.0] * 50)  # of variance 1
+    columns = [0 * wave + 5, 0.05 * wave, 0.099 * wave, 0.101 * wave, 10 * wave]
+    z_mean = np.stack(columns, axis=1)
+    assert active_units(z_mean) == 2
+    assert active_units(z_mean[:, :3]) == 0
+    assert active_units(z_mean, threshold=0.0024) == 4
+    assert active_units(z_mean, threshold=99.0) == 1
+
+
+@pytest.mark.parametrize("bad", [np.zeros(3), np.zeros((0, 2)), np.full((2, 2), np.nan)])
+def test_active_units_refuse(bad):
+    with pytest.raises(ValueError, match="z_mean must hold finite numbers"):
+        active_units(bad)
 
 
 def test_moments_of_grey_values_have_to_be_asked_for():
     rng, vae = np.random.default_rng(0), VAE(2, hidden_dim=4)
     grey = rng.uniform(size=(3, 28, 28, 1)).astype(np.float32)
-    with pytest.raises(ValueError, match="0 and 1 only"):
+    with pytest.raises(ValueError, match="0 and 1"):
         posterior_moments(vae, grey)
     z_mean, z_log_var = posterior_moments(vae, grey, grey=True)
     np.testing.assert_allclose(z_mean, vae.encode(grey)[0], rtol=1e-5, atol=1e-6)
@@ -116,6 +72,9 @@ def test_moments_of_a_flow_are_what_it_makes_of_the_mean():
     np.testing.assert_allclose(z_mean, vae.code(x), rtol=1e-5, atol=1e-6)
     assert not np.allclose(z_mean, base_mean, atol=1e-3)
     np.testing.assert_allclose(z_log_var, base_log_var, rtol=1e-5, atol=1e-6)
+
+
+# --- What codes tell of classes ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("k", [1, 4, 10])
@@ -141,8 +100,6 @@ def test_leave_one_out_among_equal_points():
 def test_leave_one_out_refuses_what_it_cannot_score():
     with pytest.raises(ValueError, match=r"labels \(2,\) for points \(3, 1\)"):
         leave_one_out_accuracy(np.zeros((3, 1)), [0, 1])
-    with pytest.raises(ValueError, match="n_neighbors"):
-        leave_one_out_accuracy(np.zeros((3, 1)), [0, 1, 0], k=3)
 
 
 def test_the_probe_is_linear_and_the_neighbours_see_raw_distances():
@@ -170,12 +127,26 @@ def test_the_probe_is_linear_and_the_neighbours_see_raw_distances():
 
 def test_bits_per_dim():
     uniform = -3072 * np.log(256)  # every one of the 256 levels equally likely
-    assert bits_per_dim(uniform, 3072, dequantised=False) == pytest.approx(8)
-    assert bits_per_dim([0.0, 0.0], 3072, dequantised=True) == pytest.approx(8)
-    assert bits_per_dim(-2129.35, 3072, dequantised=False) == pytest.approx(1, abs=1e-4)
+    assert bits_per_dim(uniform, 3072, "discretised_logistic") == pytest.approx(8)
+    assert bits_per_dim([0.0, 0.0], 3072, "gaussian") == pytest.approx(8)
+    assert bits_per_dim(-784 * np.log(2), 784, "bernoulli") == pytest.approx(1)
+    assert bits_per_dim([-2000.0, -2258.7], 3072, "bernoulli") == pytest.approx(1, abs=1e-4)
 
 
-# ------------------------------------------------------------------ the coder of local strokes
+@pytest.mark.parametrize(
+    ("num_dims", "likelihood", "message"),
+    [
+        (0, "gaussian", "num_dims must be at least 1"),
+        (784, "poisson", "likelihood must be one of .*got 'poisson'"),
+        (784, "grey_bernoulli", "'grey_bernoulli' is no probability"),
+    ],
+)
+def test_bits_per_dim_refuses(num_dims, likelihood, message):
+    with pytest.raises(ValueError, match=message):
+        bits_per_dim(0.0, num_dims, likelihood)
+
+
+# --- The coder of local strokes ---------------------------------------------------------------
 
 
 def all_images(height, width):
@@ -222,23 +193,3 @@ def test_the_local_coder_refuses(bad):
     for pair in ((bad, np.zeros((2, 3, 3, 1))), (np.zeros((2, 3, 3, 1)), bad)):
         with pytest.raises(ValueError, match="give pixels 0 and 1"):
             local_log_prob(*pair)
-
-
-@pytest.mark.parametrize("bad", [0, -1, 2.5])
-def test_bad_counts_are_named(bad):
-    error = TypeError if bad == 2.5 else ValueError
-    with pytest.raises(error, match="num_samples"):
-        log_likelihood(linear_vae(), images(2), bad)
-    with pytest.raises(error, match="max_rows"):
-        log_likelihood(linear_vae(), images(2), 1, max_rows=bad)
-    with pytest.raises(error, match="num_dims"):
-        bits_per_dim(0.0, bad, dequantised=False)
-
-
-def test_bad_images_and_weights_are_refused_before_any_work():
-    with pytest.raises(ValueError, match="pixels from"):
-        log_likelihood(linear_vae(), images(2) * 255, 1)
-    vae = VAE(2, hidden_dim=4)
-    vae.decoder.logits_head.bias.assign(np.full(784, np.inf))
-    with pytest.raises(ValueError, match="NaN or infinity"):
-        log_likelihood(vae, np.zeros((2, 28, 28, 1), "f4"), 3)
