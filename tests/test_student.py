@@ -5,33 +5,29 @@ import contextlib
 import io
 import re
 
-import exercises
+import nbformat
 import pytest
 
 import course
-import student
+import exercises
+import fake_notebook
+import hygiene
 
 LESSONS = course.notebook_paths()
-NOT_WRITTEN_YET = {
-    target
-    for path in LESSONS
-    for target in re.findall(r"\]\((\d\d_\w+\.ipynb)\)", path.read_text(encoding="utf-8"))
-    if not (course.NOTEBOOKS / target).exists()
-}
 
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory):
     """The folder that `make student` writes."""
     build = tmp_path_factory.mktemp("build")
-    assert student.main(["--build", str(build)]) == 0
+    assert exercises.main(["--build", str(build)]) == 0
     return build / "student"
 
 
 def _solution_lines(path):
     """Return the lines between the marks of a notebook with solutions."""
     code = "\n".join(course.source_of(cell) for cell in course.read(path)["cells"])
-    regions = re.findall(rf"{student.BEGIN}\n(.*?)\n *{student.END}", code, re.DOTALL)
+    regions = re.findall(rf"{exercises.BEGIN}\n(.*?)\n *{exercises.END}", code, re.DOTALL)
     return {line.strip() for region in regions for line in region.split("\n") if line.strip()}
 
 
@@ -54,7 +50,7 @@ def test_no_solution_is_left(copies, lesson):
         assert "SOLUTION" not in text and "solutions/" not in text
         for cell in nb["cells"]:
             assert not cell.get("outputs") and cell.get("execution_count") is None
-        here = set(re.findall(r"\]\(([\w./]+\.ipynb)\)", text)) - NOT_WRITTEN_YET
+        here = set(re.findall(r"\]\(([\w./]+\.ipynb)\)", text))
         assert [target for target in here if not (path.parent / target).exists()] == []
 
 
@@ -68,15 +64,41 @@ def test_a_workbook_runs_without_the_lesson(copies, lesson, monkeypatch):
         for cell in nb["cells"]:
             if cell["cell_type"] == "code":
                 exec(compile(ast.parse(course.source_of(cell)), lesson.name, "exec"), names)
-    assert printed.getvalue().count("not answered yet") == len(exercises.checks_of(names)) >= 3
+    checks = sum(hygiene.EXERCISE in course.tags(cell) for cell in nb["cells"])
+    assert printed.getvalue().count("not answered yet") == checks >= 3
 
 
 def test_regions_become_blanks():
-    source = f"a = None\n{student.BEGIN}\na = 1\n{student.END}\ncheck(a)"
-    assert student.stripped(source) == "a = None\n...  # your code\ncheck(a)"
-    body = f"def f():\n    {student.BEGIN}\n    return 1\n    {student.END}"
-    assert student.stripped(body) == "def f():\n    ...  # your code"
-    assert student.stripped("x = 1") == "x = 1"
-    for bad in (student.BEGIN, student.END, f"{student.BEGIN}\n{student.BEGIN}\n{student.END}"):
+    source = f"a = None\n{exercises.BEGIN}\na = 1\n{exercises.END}\ncheck(a)"
+    assert exercises.stripped(source) == "a = None\n...  # your code\ncheck(a)"
+    body = f"def f():\n    {exercises.BEGIN}\n    return 1\n    {exercises.END}"
+    assert exercises.stripped(body) == "def f():\n    ...  # your code"
+    assert exercises.stripped("x = 1") == "x = 1"
+    begin, end = exercises.BEGIN, exercises.END
+    for bad in (begin, end, f"{begin}\n{begin}\n{end}"):
         with pytest.raises(ValueError, match="without its other half"):
-            student.stripped(bad)
+            exercises.stripped(bad)
+
+
+def test_a_workbook_has_the_setup_and_the_exercises_alone(tmp_path):
+    lesson, solutions = tmp_path / "01_toy.ipynb", tmp_path / "01_solutions.ipynb"
+    nb = fake_notebook.lesson()
+    link = "Four. Solutions stand in [solutions/01_solutions.ipynb](solutions/01_solutions.ipynb)."
+    nb.cells += [
+        nbformat.v4.new_markdown_cell(f"## Summary\n\n* Much.\n\n## Exercises\n\n{link}"),
+        fake_notebook.code("answer_1 = None"),
+        nbformat.v4.new_markdown_cell("## References"),
+        fake_notebook.code("lesson.close()"),
+    ]
+    nbformat.write(nb, lesson)
+    nb.cells = [
+        nbformat.v4.new_markdown_cell("# Solve"),
+        fake_notebook.code("import math"),
+        nbformat.v4.new_markdown_cell("## 1. Explain"),
+        fake_notebook.code("answer_1 = 7"),
+    ]
+    nbformat.write(nb, solutions)
+    cells = exercises.workbook(lesson, solutions)["cells"]
+    texts = [course.source_of(cell) for cell in cells]
+    assert texts[0].startswith("# Exercises of notebook 01")
+    assert texts[1:] == ["import math", "## Exercises\n\nFour.", "answer_1 = None"]

@@ -305,11 +305,12 @@ def has_quick_sizes(book):
 
 
 def _assigned(source: str) -> list[str]:
-    """Return the names that a cell assigns to; "" for a statement that is no assignment."""
+    """Return the names that a cell assigns to; "" for anything else that it does."""
     names = []
     for node in ast.parse(source).body:
-        plain = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        names.append(node.targets[0].id if plain else "")
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        targets = target.elts if isinstance(target, ast.Tuple) else [target]
+        names += [part.id if isinstance(part, ast.Name) else "" for part in targets]
     return names
 
 

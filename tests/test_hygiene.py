@@ -1,0 +1,236 @@
+"""The rules of committed notebooks: a good one keeps them all, and each fault is found."""
+
+import copy
+
+import nbformat
+import pytest
+from nbformat import v4
+
+import course
+import fake_notebook
+import hygiene
+
+STREAM = {"output_type": "stream", "name": "stdout", "text": "1\n"}
+FOLDED = {"source_hidden": True}
+
+
+def as_run(nb):
+    """Return nb with the execution counts and outputs of one run, made up."""
+    code = [cell for cell in nb.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, start=1):
+        cell.execution_count = number
+        if cell.source == fake_notebook.PICTURE:
+            picture = {"data": {"image/png": fake_notebook.PNG}}
+            metadata = {"image/png": {"alt": "a dot"}}
+            cell.outputs = [v4.new_output("display_data", **picture, metadata=metadata)]
+        elif hygiene.CHECKED in course.tags(cell):
+            cell.outputs = [nbformat.from_dict(STREAM)]
+    return nb
+
+
+def md(text):
+    """Return a markdown cell."""
+    return v4.new_markdown_cell(text)
+
+
+def strict_lesson():
+    """Return a lesson that keeps the rules of the second edition."""
+    first = fake_notebook.code("fetch()", jupyter=FOLDED)
+    first["id"] = hygiene.FIRST
+    cells = [
+        md("# Train a toy\n\n**What you'll do.**\n**What you'll learn.**\n**What you need.**"),
+        first,
+        md("Fetches the course."),
+        fake_notebook.code("import numpy as np\n\nlesson = course.lesson('01')"),
+        md("Sizes."),
+        fake_notebook.code("EPOCHS = 5\nIMAGES, STEPS = 2_000, 10"),
+        fake_notebook.code("if course.quick:\n    EPOCHS = 1", hygiene.QUICK, jupyter=FOLDED),
+        *(md(f"## {name}") for name in ("Words we use", "Train")),
+        fake_notebook.code(fake_notebook.PICTURE),
+    ]
+    for number in range(5):
+        cells += [md("Predict it."), fake_notebook.code(f"assert {number} < 9", hygiene.CHECKED)]
+        cells += [md(f"## Part {number}")]
+    cells += [md(f"## {name}") for name in ("Results", "Summary", "Exercises")]
+    for k in range(1, 5):
+        cells += [md(f"### {k}. Explain"), fake_notebook.code(f"answer_{k} = None")]
+        cells += [fake_notebook.code(f'course.check("01.{k}", answer_{k})', hygiene.EXERCISE)]
+    closing = fake_notebook.code("lesson.close()", hygiene.CLOSING, jupyter=FOLDED)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells += [md("## References"), closing]
+    return as_run(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}))
+
+
+OLD = as_run(fake_notebook.lesson())
+STRICT = strict_lesson()
+
+
+def test_a_good_lesson_has_no_problem():
+    assert hygiene.problems(OLD, size=1, number="07") == []
+    assert hygiene.problems(STRICT, size=1, number="01") == []
+    assert hygiene.problems(OLD, size=1, number="01"), "the old lesson is not one of the new"
+
+
+# --- Faults: each changes a copy of a good lesson ------------------------------------------------
+
+
+def _checked(nb):
+    return next(cell for cell in nb.cells if hygiene.CHECKED in course.tags(cell))
+
+
+def _output(nb, **output):
+    _checked(nb).outputs.append(v4.new_output(**output))
+
+
+def _data(nb, kind, value, **metadata):
+    _output(nb, output_type="display_data", data={kind: value}, metadata=metadata)
+
+
+def _stream(nb, text, name="stdout"):
+    _output(nb, output_type="stream", name=name, text=text)
+
+
+def _code(nb, source):
+    """Insert a code cell as the second last, between two cells of prose."""
+    nb.cells[-1:-1] = [md("More."), fake_notebook.code(source), md("Read it.")]
+    counts = iter(range(1, 99))
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.execution_count = next(counts)
+
+
+def _widen(nb):
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.source = "\n".join(["x = 1"] * 9)
+
+
+def _untag(nb, tag=hygiene.CHECKED):
+    for cell in nb.cells:
+        if tag in course.tags(cell):
+            cell.metadata.tags.remove(tag)
+
+
+def _picture(nb):
+    outputs = (out for cell in nb.cells for out in cell.get("outputs", []))
+    return next(out for out in outputs if "image/png" in out.get("data", {}))
+
+
+def _tagged(nb, tag):
+    return next(cell for cell in nb.cells if tag in course.tags(cell))
+
+
+GIF = '<img alt="spin" src="data:image/gif;base64,{}">'
+FAULTS = {
+    "want 4.5": lambda nb: nb.update(nbformat_minor=4),
+    "ids are missing": lambda nb: nb.cells[0].update(id=nb.cells[1].id),
+    "kernelspec": lambda nb: nb.metadata.kernelspec.update(name="conda-env"),
+    "widget state": lambda nb: nb.metadata.update(widgets={}),
+    "metadata lines_to_next_cell": lambda nb: nb.cells[0].metadata.update(lines_to_next_cell=2),
+    "not from one run": lambda nb: nb.cells[1].update(execution_count=7),
+    "not from one run ": lambda nb: nb.cells[1].update(execution_count=None),
+    "prints to stderr": lambda nb: _stream(nb, "W0000 tensorflow", "stderr"),
+    "ends in an error": lambda nb: _output(
+        nb, output_type="error", ename="E", evalue="", traceback=[]
+    ),
+    "machine path": lambda nb: _stream(nb, "saved to /home/me/model.keras"),
+    "machine path ": lambda nb: _data(nb, "text/html", "<p>/tmp/x1</p>"),
+    "memory address": lambda nb: _data(nb, "text/plain", "<function f at 0x7f3a2b1c>"),
+    "carriage return": lambda nb: _stream(nb, "10%\r20%"),
+    "shows a widget": lambda nb: _data(nb, "application/vnd.jupyter.widget-view+json", {}),
+    "bare GIF": lambda nb: _data(nb, "image/gif", "R0lG", alt="spin"),
+    "picture without alt": lambda nb: _picture(nb).update(metadata={}),
+    "HTML image without alt": lambda nb: _data(nb, "text/html", '<img src="data:,">'),
+    "HTML image without alt ": lambda nb: _data(nb, "text/html", '<img alt="" src="data:,">'),
+    "GIF of more": lambda nb: _data(nb, "text/html", GIF.format("A" * 360_000)),
+    "HTML of more": lambda nb: _data(nb, "text/html", "x" * 410_000),
+    "but shows nothing": lambda nb: _checked(nb).update(outputs=[]),
+    "2 H1": lambda nb: nb.cells.append(md("# Again")),
+    "picture in the prose": lambda nb: nb.cells.append(md("![](x.png)")),
+    "colour map jet": lambda nb: _code(nb, "plt.imshow(x, cmap='jet')"),
+    "empty code cell": lambda nb: _code(nb, ""),
+    "median": _widen,
+    "at most 40": lambda nb: _code(nb, "\n".join(["x = 1"] * 41)),
+    "in a row": lambda nb: [nb.cells.insert(4, fake_notebook.code("1")) for _ in range(4)],
+    "0 cells tagged nbval": _untag,
+    "no picture": lambda nb: _picture(nb).pop("data"),
+    "no heading for References": lambda nb: [nb.cells.pop(), nb.cells.pop()],
+}
+
+
+@pytest.mark.parametrize("good", [OLD, STRICT], ids=["old", "strict"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_lesson_keeps(fault, good):
+    nb = copy.deepcopy(good)
+    FAULTS[fault](nb)
+    found = hygiene.problems(nb, size=1, number="01" if good is STRICT else "07")
+    assert any(fault.strip() in line for line in found), found
+
+
+STRICT_FAULTS = {
+    "want at most 100": lambda nb: nb.cells.extend(md("x") for _ in range(100)),
+    "does not say What you need": lambda nb: nb.cells[0].update(source="# Train a toy"),
+    "no heading for Words": lambda nb: nb.cells[7].update(source="## Other words"),
+    "cell of its own": lambda nb: nb.cells[8].update(source="Before.\n\n## Train"),
+    "the first code cell": lambda nb: nb.cells[1].metadata.clear(),
+    "the set-up cell": lambda nb: nb.cells[3].update(source="\n".join(["x = 1"] * 11)),
+    "0 cells tagged quick-sizes": lambda nb: _untag(nb, hygiene.QUICK),
+    "is not folded, or does not start": lambda nb: nb.cells[6].update(source="EPOCHS = 1"),
+    "sizes in capitals only": lambda nb: nb.cells[5].update(source="EPOCHS = 5\nx = 3"),
+    "exercise-check are not": lambda nb: _tagged(nb, hygiene.EXERCISE).update(
+        source='course.check("02.1", answer_1)'
+    ),
+    "the last cell": lambda nb: nb.cells.append(md("The end.")),
+    "closes nothing": lambda nb: nb.cells[-1].update(source="print(1)"),
+    "shows a digest": lambda nb: _code(nb, f'DIGEST = "{"0f" * 32}"'),
+    "registry being patched": lambda nb: _code(nb, "networks.ENCODERS['mine'] = Mine"),
+    "registry being patched ": lambda nb: _code(nb, "helpers.vae.VAE = Mine"),
+    "mark for the formatter": lambda nb: _code(nb, "x = 1  # fmt: skip"),
+    "mark for the linter": lambda nb: _code(nb, "x = 1  # noqa: E741"),
+    "returned print": lambda nb: _code(nb, "def f():\n    return print(1)"),
+    "only True": lambda nb: _data(nb, "text/plain", "True"),
+    "asserts below '## Part 4'": lambda nb: _code(nb, "\n".join(["assert 1"] * 4)),
+}
+
+
+@pytest.mark.parametrize("fault", STRICT_FAULTS)
+def test_a_rewritten_lesson_keeps(fault):
+    nb = copy.deepcopy(STRICT)
+    if fault.startswith("asserts"):  # the cell comes below the last part
+        nb.cells = [c for c in nb.cells if not c.source.startswith(("## R", "## S", "## E"))]
+    STRICT_FAULTS[fault](nb)
+    found = hygiene.problems(nb, size=1, number="01")
+    assert any(fault.strip() in line for line in found), found
+
+
+def test_a_file_may_be_so_large():
+    assert hygiene.problems(OLD, size=1_500_000, number="07") == []
+    assert "want at most 1.5" in hygiene.problems(OLD, size=1_600_000, number="07")[0]
+
+
+def test_an_old_lesson_has_much_prose():
+    nb = copy.deepcopy(OLD)
+    nb.cells[0].source = "# Train a toy"
+    assert "words of prose" in hygiene.problems(nb, size=1, number="07")[0]
+
+
+def test_solutions_need_their_marks(tmp_path):
+    (tmp_path / "solutions").mkdir()
+    path = tmp_path / "solutions" / "01_solutions.ipynb"
+    nb = v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "P"}})
+    nb.cells = [md("# Solve"), fake_notebook.code("### BEGIN SOLUTION\n1\n### END SOLUTION")]
+    nbformat.write(as_run(nb), path)
+    assert hygiene.problems_of(path) == []
+    nb.cells[1].source = "### BEGIN SOLUTION\n1"
+    nbformat.write(nb, path)
+    assert hygiene.problems_of(path) == ["1 BEGIN SOLUTION and 0 END SOLUTION marks"]
+
+
+def test_a_long_function_is_named_its_docstring_aside(tmp_path, capsys):
+    lines, text = ["    x = 1"] * 39, ['    """Do.', *["    more"] * 20, '    """']
+    fits = ["def fits():", *text, *lines]
+    (tmp_path / "good.py").write_text("\n".join(fits), encoding="utf-8")
+    assert hygiene.main([str(tmp_path)]) == 0
+    (tmp_path / "bad.py").write_text("\n".join([*fits, "    x = 1"]), encoding="utf-8")
+    assert hygiene.main([str(tmp_path)]) == 1
+    assert "bad.py: fits has 41 lines, want at most 40" in capsys.readouterr().out
