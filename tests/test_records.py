@@ -1,208 +1,218 @@
-"""Recording, ranges and strict mode, and the scripts that read what was recorded."""
+"""Recorded numbers and models: what stands beside them, and where they go."""
 
 import json
+import math
+import shutil
+import subprocess
+import sys
 import types
+import zipfile
 
 import pytest
 
-import ranges
-import readme_table
-import verify_results
-from helpers.course import records as evaluation
+from helpers.course import records, settings
 from helpers.course.records import Results
 
 KEY = "digits/dynamic/mlp/elbo"
-Data = types.SimpleNamespace
-EMBEDDED = Data(source="embedded sample", label="digits (embedded)", official=False)
-OFFICIAL = Data(source="file", label="MNIST", official=True)
-OTHER = Data(source="file", label="MNIST (unknown file 1a2b3c4d)", official=False)
+SAMPLE = types.SimpleNamespace(official=False, display_name="MNIST sample (6,500 of 70,000)")
+OFFICIAL = types.SimpleNamespace(official=True, display_name="MNIST")
 
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
-    """A repository of its own: nothing of ours is written."""
-    (tmp_path / "tests").mkdir()
-    monkeypatch.setattr(evaluation, "ROOT", tmp_path)
-    for name in ("VAE_RECORD", "VAE_BUILD", "VAE_STRICT", "VAE_COMMAND"):
+    """A checkout of its own: nothing of ours is written."""
+    monkeypatch.setattr(settings, "ROOT", tmp_path)
+    for name in ("VAE_RECORD", "VAE_BUILD", "VAE_COMMAND"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("VAE_PROFILE", "quick")
-    expect(tmp_path, "")
     return tmp_path
 
 
-def expect(house, text):
-    (house / "tests" / "expected.toml").write_text(text)
+def git(folder, *arguments):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", "-C", folder, *identity, *arguments], check=True, capture_output=True)
 
 
-def table(low, high, source="embedded", key=KEY):
-    return f'["01".quick.{source}]\n"{key}" = {{low = {low}, high = {high}, values = [1, 2, 3]}}\n'
+@pytest.fixture
+def repository(house):
+    (house / "data").mkdir()
+    for name in ("code.py", "data/results.json"):
+        (house / name).write_text("{}")
+    git(house, "init", "-q")
+    git(house, "add", ".")
+    git(house, "commit", "-q", "-m", "all")
+    return house
 
 
-def test_a_run_records_under_build(house):
-    Results("01", EMBEDDED).record(KEY, -100.123456789, seed=7, seconds=1.5, unit="nats")
+# --- Provenance ------------------------------------------------------------------------------
+
+
+def test_a_number_says_what_repeats_it(repository, monkeypatch):
+    script = str(repository / "tools" / "studies" / "study.py")
+    monkeypatch.setattr(sys, "argv", [script, "gain", "/somewhere/else/images.npz"])
+    said = records.provenance()
+    assert said["command"] == "python tools/studies/study.py gain images.npz"
+    assert said["versions"].keys() == {"python", *records.PACKAGES}
+    assert said["machine"].endswith("cores")
+    monkeypatch.setenv("VAE_COMMAND", "make execute NB=02")
+    assert records.provenance()["command"] == "make execute NB=02"
+
+
+def test_a_changed_tree_is_marked(repository):
+    clean = records.provenance()["commit"]
+    assert clean.isalnum() and len(clean) >= 7
+    (repository / "data" / "results.json").write_text("[]")  # what a study itself writes
+    assert records.provenance()["commit"] == clean
+    (repository / "code.py").write_text("other")
+    assert records.provenance()["commit"] == f"{clean}+"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["{root}/.venv/lib/site-packages/ipykernel_launcher.py", "-f", "/root/share/kernel-1.json"],
+        ["/usr/bin/pytest", "/root/tests"],
+        [""],
+    ],
+)
+def test_no_path_is_recorded_outside_a_script(house, monkeypatch, argv):
+    """In a kernel the command would be that of the kernel, with its connection file."""
+    monkeypatch.setattr(sys, "argv", [part.format(root=house) for part in argv])
+    said = records.provenance()
+    assert said["command"] == "interactive" and said["commit"] == "unknown"
+    said["machine"] = ""  # may hold a slash of its own
+    assert "/" not in json.dumps(said)
+
+
+def test_numbers_can_be_read_and_written_without_loading_keras():
+    """What is imported at the top is light; `import helpers` itself is not."""
+    code = (
+        "import sys, types; sys.modules['helpers'] = package = types.ModuleType('helpers');"
+        f"package.__path__ = [{str(settings.ROOT / 'helpers')!r}];"
+        "import helpers.course.records as r; r.read_results();"
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- Where numbers go --------------------------------------------------------------------------
+
+
+def test_a_run_keeps_its_numbers_under_build(house):
+    study = Results("02", OFFICIAL)
+    study.record(KEY, -100.123456789, seed=7, seconds=1.5, unit="nats")
+    study.record("sample/dynamic/mlp/elbo", -90, seed=7, dataset=SAMPLE)
+    study.record("none/exact/gaussian/kl", 1, seed=7, dataset=None)
     assert not (house / "data").exists()
-    entries = json.loads((house / "build/results/quick/01.json").read_text())
-    entry = entries[f"01/{KEY}"]
-    assert entry["value"] == -100.1235 and entry["seed"] == 7 and entry["seconds"] == 1.5
-    assert entry["source"] == "embedded" and entry["unit"] == "nats"
-    assert entry["profile"] == "quick" and entry["machine"].endswith("cores")
-    assert entry["versions"].keys() == {"python", *evaluation.PACKAGES}
-    assert {"command", "commit"} <= entry.keys()
+    entries = json.loads((house / "build" / "results" / "02.json").read_text())
+    entry = entries[f"02/{KEY}"]
+    assert (entry["value"], entry["seed"], entry["seconds"]) == (-100.1235, 7, 1.5)
+    assert entry["unit"] == "nats" and {"command", "commit", "versions", "machine"} <= entry.keys()
+    sources = [entry["source"] for entry in entries.values()]
+    assert sorted(sources) == ["MNIST sample (6,500 of 70,000)", "none", "official"]
 
 
 def test_recording_merges_sorted_one_a_line(house, monkeypatch):
     monkeypatch.setenv("VAE_RECORD", "1")
     Results("02", OFFICIAL).record("b/p/m/elbo", 2, seed=1)
+    Results("02", OFFICIAL).record("b/p/m/elbo", 3, seed=1)
     Results("01", OFFICIAL).record("a/p/m/elbo", 1, seed=1)
-    lines = (house / "data/results.json").read_text().splitlines()
+    lines = (house / "data" / "results.json").read_text().splitlines()
     assert lines[0] == "{" and lines[-1] == "}" and len(lines) == 4
     assert lines[1].startswith('"01/a') and lines[2].startswith('"02/b')
+    assert records.read_results()["02/b/p/m/elbo"]["value"] == 3
     assert not (house / "build").exists()
-    evaluation.merge_results(house / "data/results.json", {}, lambda key, entry: key > "02")
-    assert list(evaluation.read_results(house / "data/results.json")) == ["01/a/p/m/elbo"]
-
-
-@pytest.mark.parametrize("key", ["elbo", "a/b/c", "a/b/c/d/e", "a//c/d", "a/ /c/d"])
-def test_a_bad_key_is_refused(house, key):
-    with pytest.raises(ValueError, match="is not <dataset>/"):
-        Results("01").record(key, 1, seed=1)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_number_that_is_not_finite_is_refused(house, value):
-    with pytest.raises(ValueError, match="only finite"):
-        Results("01").record(KEY, value, seed=1)
 
 
 @pytest.mark.parametrize(
-    ("dataset", "source"),
-    [(None, "none"), (EMBEDDED, "embedded"), (OFFICIAL, "official"), (OTHER, "other")],
-)
-def test_the_source_of_the_data(dataset, source):
-    assert evaluation.data_source(dataset) == source
-
-
-def test_inside_its_range_passes_with_one_line(house, monkeypatch, capsys):
-    monkeypatch.setenv("VAE_STRICT", "1")
-    expect(house, table(-101, -99))
-    results = Results("01", EMBEDDED)
-    results.record(KEY, -100, seed=1)
-    results.record("digits/dynamic/mlp/images_per_s", 5000, seed=1, timing=True)
-    results.check()
-    assert capsys.readouterr().out.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "in_message"),
+    ("key", "value", "message"),
     [
-        (table(-90, -80), "-90 to -80"),
-        (table(-101, -99, source="official"), "None"),
-        (table(-101, -99) + '"digits/dynamic/mlp/kl" = {low=1, high=2, values=[1]}', "mlp/kl"),
-        ("", "None"),
+        ("elbo", 1, "is not <data>/"),
+        ("a//c/d", 1, "is not <data>/"),
+        (KEY, float("nan"), "only finite"),
+        (KEY, float("inf"), "only finite"),
     ],
-    ids=["outside", "range of other data", "range without number", "number without range"],
 )
-def test_strict_mode_raises_with_a_table(house, monkeypatch, capsys, text, in_message):
-    expect(house, text)
-    results = Results("01", EMBEDDED)
-    results.record(KEY, -100, seed=1)
-    results.check()
-    assert capsys.readouterr().out.count("\n") == 1  # a reader sees one line
-    monkeypatch.setenv("VAE_STRICT", "1")
-    with pytest.raises(AssertionError) as error:
-        results.check()
-    for word in ("metric", "value", "range", "recorded", "tensorflow", in_message):
-        assert word in str(error.value)
+def test_what_is_no_number_of_a_study_is_refused(house, key, value, message):
+    with pytest.raises(ValueError, match=message):
+        Results("01").record(key, value, seed=1)
 
 
-def test_the_table_shows_the_recorded_value(house, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_named_once(house, monkeypatch, capsys):
+    (house / "file").write_text("")
+    monkeypatch.setenv("VAE_BUILD", str(house / "file" / "build"))
+    study = Results("01")
+    for value in (1, 2):
+        study.record(KEY, value, seed=1)
+    assert capsys.readouterr().out.count("The numbers are not kept") == 1
+    assert study.entries[f"01/{KEY}"]["value"] == 2
+
+
+def test_a_file_of_something_else_is_named(house):
+    (house / "results.json").write_text("[")
+    with pytest.raises(ValueError, match=r"results\.json is not a file of results"):
+        records.merge_results(house / "results.json", {})
+
+
+# --- An installed package, without a checkout ----------------------------------------------------
+
+
+@pytest.fixture
+def installed(house, monkeypatch):
+    monkeypatch.setattr(settings, "ROOT", None)
+    monkeypatch.chdir(house)
+    records._say_once.cache_clear()
+    return house
+
+
+def test_an_installed_package_says_that_nothing_is_recorded(installed, capsys):
+    assert math.isnan(records.recorded_number("02/a/b/c/d"))
+    assert math.isnan(records.recorded_number("02/a/b/c/d"))
+    assert records.load_recorded_model("mlp_best") is None
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and all("installed package" in line for line in lines)
+
+
+def test_an_installed_package_records_nothing_beside_itself(installed, monkeypatch):
+    Results("01").record(KEY, 1, seed=1)
+    assert [path.name for path in installed.rglob("*.json")] == ["01.json"]
     monkeypatch.setenv("VAE_RECORD", "1")
-    monkeypatch.setenv("VAE_STRICT", "1")
-    expect(house, table(-90, -80))
-    results = Results("01", EMBEDDED)
-    results.record(KEY, -85.25, seed=1)
-    monkeypatch.setenv("VAE_RECORD", "0")
-    results.record(KEY, -100, seed=1)
-    with pytest.raises(AssertionError, match=r"-100\.0 .* -90 to -80 .* -85\.25"):
-        results.check()
+    with pytest.raises(ValueError, match="VAE_RECORD"):
+        Results("01")
 
 
-def test_a_dataset_of_its_own_for_one_number(house, monkeypatch):
-    monkeypatch.setenv("VAE_STRICT", "1")
-    expect(house, table(-101, -99, source="other"))
-    results = Results("01", OFFICIAL)
-    results.record(KEY, -100, seed=1, dataset=OTHER)
-    results.check()
+# --- What lessons show ---------------------------------------------------------------------------
 
 
-def test_interval():
-    found = ranges.interval([1.0, 2.0, 3.0])
-    assert (found["low"], found["high"], found["values"]) == (-2.0, 6.0, [1.0, 2.0, 3.0])
-    found = ranges.interval([200.0, 200.0, 200.0])
-    assert (found["low"], found["high"]) == (199.8, 200.2)
-    found = ranges.interval([0.0, 0.0, 0.0])
-    assert found["low"] < 0 < found["high"]
-    share = [ranges.interval([0.9] * 3, metric) for metric in ("knn_draws", "silhouette")]
-    assert [r["high"] - r["low"] for r in share] == pytest.approx([3 / 300, 0.0018])
-    with pytest.raises(ValueError, match="three or more"):
-        ranges.interval([1.0, 2.0])
+def test_a_recorded_number_and_the_facts_beside_it(house):
+    entry = {"value": -85.5, "seconds": 300.0}
+    records.write_results(house / "data" / "results.json", {f"02/{KEY}": entry})
+    assert records.recorded_number(f"02/{KEY}") == -85.5
+    assert records.recorded_number(f"02/{KEY}", "seconds") == 300.0
+    with pytest.raises(KeyError, match="02/other is not recorded"):
+        records.recorded_number("02/other")
+    with pytest.raises(KeyError, match=r"'epochs' is not recorded of .* value, seconds"):
+        records.recorded_number(f"02/{KEY}", "epochs")
 
 
-def test_ranges_of_runs():
-    def run(value):
-        entry = {"value": value, "source": "embedded"}
-        return {f"01/{KEY}": entry, "01/a/b/c/s": entry | {"timing": True}}
-
-    found = ranges.tables([run(1), run(2), run(3)])
-    assert found == {"embedded": {KEY: ranges.interval([1, 2, 3])}}
-    assert evaluation.tomllib.loads(ranges.dump({"01": {"quick": found}}))["01"]["quick"] == found
-    with pytest.raises(ValueError, match="different numbers"):
-        ranges.tables([run(1), run(2), {}])
-
-
-ENTRY = {
-    "value": -90.123, "seed": 1, "seconds": 1200, "machine": "A CPU, 2 cores", "headline": True,
-    "unit": "nats", "profile": "full", "source": "official", "command": "true",
-}  # fmt: skip
+def test_a_file_that_is_not_on_record_is_not_opened(house, capsys, request):
+    real = request.config.rootpath / "data"
+    (house / "data" / "checkpoints").mkdir(parents=True)
+    shutil.copy(real / "results.json", house / "data")
+    assert records.load_recorded_model("mlp_best") is None
+    assert "there is no file mlp_best.keras" in capsys.readouterr().out
+    path = shutil.copy(real / "checkpoints" / "mlp_best.keras", house / "data" / "checkpoints")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"other bytes, the same weights"
+    with pytest.raises(ValueError, match=r"mlp_best.keras is not the recorded .*[0-9a-f]{64}"):
+        records.load_recorded_model("mlp_best")
 
 
-def test_the_readme_table():
-    entries = {f"02/{KEY}": ENTRY, "02/a/b/c/d": ENTRY | {"headline": False}}
-    text = "head\n<!-- results:begin -->\nold\n<!-- results:end -->\ntail\n"
-    new = readme_table.updated(text, entries)
-    assert "| 02 | digits | dynamic | mlp | elbo | -90.12 nats |  | 1 | 20 min | A CPU" in new
-    published = next(iter(readme_table.PUBLISHED))
-    assert "| -90.12 nats | -86.76 (VAE)" in readme_table.updated(text, {published: ENTRY})
-    assert new.startswith("head\n") and new.endswith("\ntail\n") and "old" not in new
-    assert readme_table.updated(new, entries) == new and "| a |" not in new
-    assert "No results" in readme_table.updated(text, {})
-    with pytest.raises(ValueError, match="needs one"):
-        readme_table.updated("no marks", {})
-
-
-@pytest.mark.parametrize(
-    ("value", "extra", "code"),
-    [(-90.5, {}, 0), (-95.0, {}, 1), (-95.0, {"timing": True}, 0), (None, {}, 1)],
-)
-def test_verify_results(house, monkeypatch, capsys, value, extra, code):
-    path = house / "results.json"
-    evaluation.merge_results(path, {f"02/{KEY}": ENTRY | extra})
-    monkeypatch.setattr(verify_results, "RESULTS", path)
-    monkeypatch.setattr(verify_results, "EXPECTED", house / "tests" / "expected.toml")
-    again = {} if value is None else {f"02/{KEY}": ENTRY | extra | {"value": value}}
-    monkeypatch.setattr(verify_results, "rerun", lambda command, folder: again)
-    assert verify_results.main(["elbo"]) == code
-    assert "±1.00%" in capsys.readouterr().out or extra
-    expect(house, table(-95.5, -94.5, "official").replace("quick", "full").replace("01", "02"))
-    assert verify_results.main([]) == (0 if value == -95.0 or extra else 1)
-
-
-def test_verify_runs_the_recorded_command_and_publishes_nothing(tmp_path):
-    script = 'import os; assert os.environ["VAE_RECORD"] == "0"; print(os.environ["VAE_BUILD"])'
-    folder = tmp_path / "out"
-    command = f"python -c '{script}' && mkdir -p {folder}/results/full && " + (
-        f"echo '{{\"k\": {{\"value\": 1}}}}' > {folder}/results/full/01.json"
-    )
-    assert verify_results.rerun(command, folder) == {"k": {"value": 1}}
-    with pytest.raises(SystemExit, match="no recorded key"):
-        verify_results.main(["no such key"])
+def test_the_committed_numbers_are_those_of_studies():
+    entries = records.read_results()
+    assert len(entries) > 300
+    for key, entry in entries.items():
+        assert len(key.split("/")) == 5 and math.isfinite(entry["value"]), key
+        script = entry["command"].split()[1]
+        assert script.startswith("tools/studies/") and (settings.ROOT / script).is_file(), key
+        assert {"seed", "source", "commit", "versions", "machine"} <= entry.keys(), key
+        assert "/" not in f"{entry['commit']}{entry['source']}{entry['versions']}", key
