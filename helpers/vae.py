@@ -299,12 +299,12 @@ class VAE(keras.Model):
     def step_seed(self, step: tf.Tensor, *, testing: bool = False) -> tf.Tensor:
         """Seed of a step's draws, a function of (seed, replica, step) alone.
 
-        A resumed training draws what it would have drawn, no two replicas draw the same, and the
-        steps of a test draw from keys of their own. Built in lesson 07.
+        A resumed training draws what it would have drawn, no two replicas draw the same, and
+        validation does not repeat the draws of training. Built in lesson 07.
         """
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        stream = 2 * replica + (1 if testing else 0)
-        return data.noise_key(self.seed, -1 - stream, step)  # the pipeline's epochs start at 0
+        purpose = "validate" if testing else "train"
+        return data.noise_seed(self.seed, replica, step, purpose)
 
     def test_step(self, data: tuple) -> dict[str, tf.Tensor]:
         """Loss of a batch; its noise depends on seed, replica and the batch's place alone."""
