@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 matplotlib.use("agg")
+import keras
 import matplotlib.pyplot as plt
 
 from helpers import plots
+from helpers.course.style import use_style
 from helpers.training import History
+from helpers.vae import VAE
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (7, 6, 6, 1), dtype=np.uint8)
@@ -23,7 +26,7 @@ COLOUR = RNG.random((7, 6, 6, 3), dtype=np.float32)
 @pytest.fixture(autouse=True)
 def clean():
     with matplotlib.rc_context():
-        plots.use_style()
+        use_style()
         yield
         plt.close("all")
 
@@ -94,15 +97,21 @@ def test_image_grid_shows_every_image_once():
     assert np.all(dark.get_array() == 0.2)
 
 
-@pytest.mark.parametrize("shape", [(6, 6), (0, 6, 6), (2, 6, 6, 2), (2, 3, 6, 6, 1)])
-def test_images_of_other_shapes_are_refused(shape):
-    with pytest.raises(ValueError, match=re.escape(str(shape[:4]).rstrip(")"))):
-        plots.image_grid(np.zeros(shape))
-
-
-def test_image_grid_refuses_labels_of_another_number():
-    with pytest.raises(ValueError, match="2 labels for 7 images"):
-        plots.image_grid(GREY, labels=["a", "b"])
+@pytest.mark.parametrize(
+    ("images", "change", "message"),
+    [
+        (np.zeros((6, 6)), {}, r"shape \(6, 6\)"),
+        (np.zeros((0, 6, 6)), {}, r"shape \(0, 6, 6\)"),
+        (np.zeros((2, 6, 6, 2)), {}, r"shape \(2, 6, 6, 2\)"),
+        (np.full((2, 6, 6), np.nan), {}, "float64 that hold NaN"),
+        (GREY, dict(labels=["a", "b"]), "2 labels for 7 images"),
+        (GREY, dict(columns=0), "columns must be at least 1"),
+        (GREY, dict(rows=-1), "rows must be at least 1"),
+    ],
+)
+def test_image_grid_refuses(images, change, message):
+    with pytest.raises(ValueError, match=message):
+        plots.image_grid(images, **change)
 
 
 def test_image_rows_names_its_rows():
@@ -118,8 +127,7 @@ def test_image_rows_names_its_rows():
 
 
 def history(**columns):
-    rows = zip(*columns.values(), strict=True)
-    rows = [dict(zip(columns, row, strict=True)) for row in rows]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return History([{"epoch": i + 1, "seconds": 1.0, **row} for i, row in enumerate(rows)])
 
 
@@ -138,9 +146,27 @@ def test_training_curves():
     assert training.get_linestyle() != validation.get_linestyle()  # not by colour alone
     assert len(loss.get_legend().get_texts()) == 2 and len(kl.lines) == 2
     assert len(plots.training_curves(history(loss=[1.0]), "x").axes[0].lines) == 1
-    for empty in (History(), history(accuracy=[1.0])):
-        with pytest.raises(ValueError, match="no loss"):
-            plots.training_curves(empty, "x")
+
+
+def test_training_curves_of_keras_own_history():
+    """Keras keeps a validation's values without the epochs that they belong to."""
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", "mse")
+    x = np.ones((4, 1), np.float32)
+    kept = model.fit(x, x, epochs=5, validation_data=(x, x), validation_freq=2, verbose=0)
+    (loss,) = plots.training_curves(kept, "Keras").axes
+    training, validation = loss.lines
+    assert list(training.get_xdata()) == [1, 2, 3, 4, 5]
+    np.testing.assert_allclose(training.get_ydata(), kept.history["loss"])
+    assert list(validation.get_xdata()) == [2, 4]
+    np.testing.assert_allclose(validation.get_ydata(), kept.history["val_loss"])
+
+
+@pytest.mark.parametrize("empty", [History(), history(accuracy=[1.0])])
+def test_training_curves_need_a_loss(empty):
+    with pytest.raises(ValueError, match="no loss"):
+        plots.training_curves(empty, "x")
 
 
 def test_latent_scatter_tells_classes_apart_without_colour():
@@ -153,9 +179,21 @@ def test_latent_scatter_tells_classes_apart_without_colour():
     assert len(shapes) == len(colours) == 10
     assert [text.get_text() for text in ax.get_legend().get_texts()][3] == "class 3"
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("$z_1$", "$z_2$", "Latents")
-    for bad_z, bad_labels in ((z[:, :1], labels), (z, labels[:-1]), (z[0], labels)):
-        with pytest.raises(ValueError, match="z has shape"):
-            plots.latent_scatter(bad_z, bad_labels, ["a"], "x")
+
+
+@pytest.mark.parametrize(
+    ("z", "labels", "message"),
+    [
+        (np.zeros((3, 1)), [0, 0, 0], r"z has shape \(3, 1\)"),
+        (np.zeros((3, 2)), [0, 0], r"labels \(2,\)"),
+        (np.zeros((0, 2)), [], r"\(0, 2\)"),
+        (np.full((3, 2), np.inf), [0, 0, 0], "z from inf"),
+        (np.zeros((3, 2)), [0, 1, 7], r"labels \[0, 1, 7\]: give whole numbers from 0 to 1"),
+    ],
+)
+def test_points_that_cannot_be_drawn_are_refused(z, labels, message):
+    with pytest.raises(ValueError, match=message):
+        plots.latent_scatter(z, labels, "ab", "x")
 
 
 def test_figures_stay_small():
@@ -165,7 +203,7 @@ def test_figures_stay_small():
     assert png_size(plots.image_grid(RNG.random((50, 28, 28)))) < 150_000  # noise: the worst case
 
 
-@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 3)])
+@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 1), (8, 9, 3)])
 def test_gif_keeps_frames_and_time(shape):
     frames = [np.full(shape, value, np.uint8) for value in (0, 90, 255)]
     encoded = plots.gif(frames, duration=120)
@@ -176,13 +214,20 @@ def test_gif_keeps_frames_and_time(shape):
     assert iio.immeta(encoded)["duration"] == 120
 
 
+FRAME = np.zeros((4, 4), np.uint8)
+
+
 @pytest.mark.parametrize(
-    "frames, duration",
-    [([], 100), ([np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8)], 100),
-     ([np.zeros((4, 4))], 100), ([np.zeros((4, 4), np.uint8)], 10)],
-)  # fmt: skip
-def test_gif_refuses(frames, duration):
-    with pytest.raises(ValueError, match="one size"):
+    ("frames", "duration", "message"),
+    [
+        ([], 100, "frames are none"),
+        ([FRAME, np.zeros((4, 5), np.uint8)], 100, "all of one size"),
+        ([FRAME / 2], 100, r"float64 \(4, 4\).*np.uint8\(255"),
+        ([FRAME], 10, "duration=10: give 20 milliseconds"),
+    ],
+)
+def test_gif_refuses(frames, duration, message):
+    with pytest.raises(ValueError, match=message):
         plots.gif(frames, duration=duration)
 
 
@@ -193,3 +238,49 @@ def test_show_gif_embeds_and_describes(displayed):
     found = re.fullmatch(r'<img alt="([^"<>]*)" src="data:image/gif;base64,([^"]*)">', page.data)
     assert found[1] == "Two &quot;squares&quot; &amp; no script &lt;b&gt;."
     assert base64.b64decode(found[2]) == plots.gif(frames, duration=50)
+
+
+# --- The plane of a model with K = 2 ----------------------------------------------------------
+
+
+class Ramp(VAE):
+    """A VAE whose image is one grey: z1 sets its upper part, z2 its lower part."""
+
+    def likelihood(self, z):
+        z = np.asarray(z)
+        image = np.ones((len(z), *self.image_shape)) * z[:, 1, None, None, None]
+        image[:, :2] = z[:, 0, None, None, None]
+        return type("Images", (), {"mean": lambda _: image})()
+
+
+def test_the_plane_lies_as_its_axes_say():
+    values = np.array([0.1, 0.5, 0.9])
+    plane = plots.decode_plane(Ramp(2, (4, 5, 1), hidden_dim=4), values)
+    assert plane.shape == (12, 15, 1)
+    for row, z2 in enumerate(values[::-1]):
+        for column, z1 in enumerate(values):
+            part = plane[4 * row : 4 * row + 4, 5 * column : 5 * column + 5]
+            np.testing.assert_allclose(part[:2], z1, atol=1e-6)
+            np.testing.assert_allclose(part[2:], z2, atol=1e-6)
+
+
+def test_a_plane_needs_two_dimensions():
+    with pytest.raises(ValueError, match="latent_dim=3"):
+        plots.manifold(VAE(3, (4, 4, 1), hidden_dim=4))
+
+
+def test_the_manifold_uses_the_quantiles_of_the_prior(monkeypatch):
+    seen = []
+    monkeypatch.setattr(plots, "decode_plane", lambda vae, v: seen.append(v) or np.zeros((8, 8, 1)))
+    fig = plots.manifold(None, 4, title="a title")
+    np.testing.assert_allclose(seen[0], [-1.15035, -0.31864, 0.31864, 1.15035], atol=1e-4)
+    ax = fig.axes[0]
+    assert ax.get_title() == "a title" and ax.images[0].get_clim() == (0, 1)
+    labels = [float(t.get_text().replace("−", "-")) for t in ax.get_yticklabels()]
+    heights = ax.get_yticks()
+    assert labels == sorted(labels) and list(heights) == sorted(heights, reverse=True)
+
+
+def test_the_manifold_in_colour():
+    fig = plots.manifold(VAE(2, (8, 8, 3), hidden_dim=4), 3)
+    assert fig.axes[0].images[0].get_array().shape == (24, 24, 3)
