@@ -62,7 +62,7 @@ lessons: $(STAMP)
 	$(RUN) tools/execute.py --check $(NB)
 
 publish-values: $(STAMP)
-	$(RUN) tools/numbers.py publish $(NB)
+	$(RUN) tools/published.py publish $(NB)
 
 generate: $(STAMP)
 	$(RUN) tools/generate.py
@@ -87,7 +87,7 @@ site: $(STAMP)
 	$(RUN) tools/build.py site
 
 verify-results: $(STAMP)
-	$(RUN) tools/numbers.py verify "$(KEY)"
+	$(RUN) tools/published.py verify "$(KEY)"
 
 venv: $(STAMP)
 
