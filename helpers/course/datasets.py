@@ -635,7 +635,7 @@ def _from_whole_numbers(x: np.ndarray) -> np.ndarray:
     if high == 1:
         raise ValueError(f"{given}: write x == 1 if 1 is white, or x / 255 if 255 is white")
     if x.dtype == np.uint16 and high > 32_767:
-        return np.round(x / 257).astype(np.uint8)
+        return _to_levels(x, 65_535)
     if x.dtype == np.uint16 or high > 255:  # dark pictures, or of 10 or 12 bits?
         raise ValueError(f"{given}: write x / white with your white, such as 255, 4095 or 65535")
     return x.astype(np.uint8)
@@ -653,7 +653,15 @@ def _from_floats(x: np.ndarray) -> np.ndarray:
         )
     if 0 < high <= 1.01 / 255:
         raise ValueError(f"{given}: all but black; write x * 255 if it was divided by 255 twice")
-    return np.round(255 * np.clip(x, 0, 1)).astype(np.uint8)
+    return _to_levels(x, 1.0)
+
+
+def _to_levels(x: np.ndarray, white: float) -> np.ndarray:
+    """Return images as uint8, where `white` becomes 255; one by one, for the sake of memory."""
+    levels = np.empty(x.shape, np.uint8)
+    for image, level in zip(x, levels, strict=True):
+        level[...] = np.round(255 * np.clip(image / white, 0, 1))
+    return levels
 
 
 def _as_classes(
