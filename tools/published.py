@@ -6,7 +6,7 @@ of threads. data/published.toml then holds, for each number,
 value      of the first run: the lesson's own seed, 42
 tolerance  SAFETY times the largest difference that threads or versions made to that value, and at
            least the floor of its kind: other processors round otherwise
-low, high  for other seeds: mean ± DEVIATIONS standard deviations of the seeds, and every value seen
+low, high  for other seeds: mean ± DEVIATIONS standard deviations of the seeds, or ± the tolerance
 values     of all runs, in their order, so that a test can compute the rest again
 
 In the lesson profile every claim must hold in every run, or nothing is published. With --merge the
@@ -61,9 +61,13 @@ class Kind:
     relative_floor: float = 1e-4  # two machines differed by 2.3e-5 at most
     is_difference: bool = False
 
-    def is_too_wide(self, mean: float, half: float, tolerance: float) -> bool:
+    def least_tolerance(self, value: float) -> float:
+        """Return the tolerance of a value that no thread and no version moved."""
+        return max(self.relative_floor * abs(value), self.floor)
+
+    def is_too_wide(self, mean: float, half: float) -> bool:
         """Say whether a range of mean ± half is too wide to see a mistake."""
-        if self.is_difference or half <= tolerance:
+        if self.is_difference or half <= self.least_tolerance(mean):
             return False
         if math.isfinite(self.low) and math.isfinite(self.high):
             return half > (self.high - self.low) / 4
@@ -124,16 +128,16 @@ def measured(key: str, data: str, values: list[float], runs: list[dict]) -> dict
     if len(like_first) < 3:
         raise ValueError(f"{key}: {len(like_first)} seeds; a range needs three or more")
     difference = max(abs(v - value) for v in same_seed)
-    tolerance = max(SAFETY * difference, kind.relative_floor * abs(value), kind.floor)
+    tolerance = max(SAFETY * difference, kind.least_tolerance(value))
     mean = statistics.fmean(like_first)
     half = max(DEVIATIONS * statistics.stdev(like_first), tolerance)
-    if kind.is_too_wide(mean, half, tolerance):
+    if kind.is_too_wide(mean, half):
         raise ValueError(f"{key}: {mean:.5g} ± {half:.3g} for other seeds would see no mistake")
     return {
         "value": rounded(value),
         "tolerance": rounded(tolerance),
-        "low": rounded(max(kind.low, min(mean - half, *values))),
-        "high": rounded(min(kind.high, max(mean + half, *values))),
+        "low": rounded(max(kind.low, mean - half)),
+        "high": rounded(min(kind.high, mean + half)),
         "data": data,
         "values": [rounded(v) for v in values],
     }
