@@ -4,8 +4,6 @@ One row of `CASES` for each: what is called, the call (with an empty folder), er
 """
 
 import re
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +15,6 @@ from helpers.networks import BernoulliMLP, GaussianMLP
 
 BYTES = np.zeros((6, 4, 4, 1), np.uint8)
 FLOATS = np.zeros((6, 4, 4, 1), np.float32)
-LABELS = np.zeros(6, np.uint8)
 OBJECTS = np.array([[[[None]]]], object)
 RAGGED = [[1.0], [1.0, 2.0]]
 NAN, INF = float("nan"), float("inf")
@@ -42,46 +39,6 @@ def optimizer(peak=0.1, total_steps=10, **changes):
     return training.make_optimizer(peak, total_steps, **changes)
 
 
-def pipeline(images=BYTES, **changes):
-    return data.pipeline(images, **dict(protocol="grey", batch_size=2, seed=0) | changes)
-
-
-def in_environment(name, value, call):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(name, str(value))
-        return call()
-
-
-def load(folder, write=None):
-    """Load MNIST from a folder whose mnist.npz `write` has made."""
-    if write is not None:
-        write(folder / "mnist.npz")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VAE_DATA", "real")
-        patch.setattr(data, "MNIST", data.MNIST._replace(sizes=(60, 10)))
-        patch.setattr(data, "MNIST_URL", "http://127.0.0.1:9/nothing")
-        patch.setattr(data, "MAX_UNPACKED", 1_000_000)
-        return in_environment("VAE_DATA_DIR", folder, data.load_mnist)
-
-
-def npz(**changes):
-    """Return a function that writes a good file with these arrays in place of the good ones."""
-    rows = {"train": 60, "test": 10}
-    arrays = {f"x_{k}": np.zeros((n, 28, 28), np.uint8) for k, n in rows.items()}
-    arrays |= {f"y_{k}": np.zeros(n, np.uint8) for k, n in rows.items()}
-    return lambda path: np.savez_compressed(path, **arrays | changes)
-
-
-def truncated(path):
-    npz()(path)
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def zip_without_arrays(path):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("x_train.npy", b"no array")
-
-
 def written(path, content):
     path.write_text(content)
     return path
@@ -101,68 +58,6 @@ def with_bad_weight(value):
 TF_ERROR = tf.errors.InvalidArgumentError
 # What is called, the call, the error, and what its message says.
 CASES = [
-    # --- data: names, files, arrays
-    ("load", lambda t: data.load("svhn"), ValueError, "name must be .*'mnist'.*got 'svhn'"),
-    ("load", lambda t: data.load(None), ValueError, "name must be one of .*got None"),
-    ("load", lambda t: in_environment("VAE_DATA", "fake", lambda: data.load("mnist")), ValueError,
-     "VAE_DATA must be one of .*'embedded'.*got 'fake'"),
-    ("load_mnist", lambda t: load(t), data.DatasetUnavailable, "Three ways out"),
-    ("load_mnist", lambda t: load(t, lambda p: p.write_bytes(b"")), data.DatasetInvalid, "empty"),
-    ("load_mnist", lambda t: load(t, lambda p: p.write_text("<html>")), data.DatasetInvalid,
-     "mnist.npz cannot be used: .*not a zip file"),
-    ("load_mnist", lambda t: load(t, Path.mkdir), data.DatasetInvalid, "a folder"),
-    ("load_mnist", lambda t: load(t, truncated), data.DatasetInvalid, "not a zip file"),
-    ("load_mnist", lambda t: load(t, zip_without_arrays), data.DatasetInvalid, "cannot be used"),
-    ("load_mnist", lambda t: load(t, npz(x_test=np.full((10, 28, 28), NAN))), data.DatasetInvalid,
-     "x_test has dtype float64"),
-    ("load_mnist", lambda t: load(t, npz(x_test=np.zeros((10, 9, 9), np.uint8))),
-     data.DatasetInvalid, r"x_test has shape \(10, 9, 9\)"),
-    ("load_mnist", lambda t: load(t, npz(y_test=np.full(10, 77))), data.DatasetInvalid,
-     "y_test has labels from 77 to 77"),
-    ("load_mnist", lambda t: load(t, npz(y_train=np.array([None] * 60, object))),
-     data.DatasetInvalid, "Object arrays cannot be loaded"),
-    ("load_mnist", lambda t: load(t, npz(bomb=np.zeros(2_000_000, np.uint8))),
-     data.DatasetInvalid, "unpack to more than 1000000 bytes"),
-    ("load_cifar10", lambda t: in_environment("VAE_DATA", "x", data.load_cifar10), ValueError,
-     "VAE_DATA must be one of .*got 'x'"),
-    ("Split", lambda t: data.Split(FLOATS, LABELS), ValueError, "images must be uint8.*float32"),
-    ("Split", lambda t: data.Split(BYTES, [0] * 6), ValueError, r"labels must be uint8 \(6,\)"),
-    ("Split", lambda t: data.Split(BYTES, LABELS[:5]), ValueError, r"labels must be .*\(6,\)"),
-    ("rescale", lambda t: data.rescale(FLOATS), TypeError, "uint8; got tf.float32"),
-    ("rescale", lambda t: data.rescale("digits"), TypeError, "uint8; got tf.string"),
-    ("rescale", lambda t: data.rescale(OBJECTS), ValueError, "object type NoneType"),
-    ("noise_key", lambda t: data.noise_key(None), ValueError, "value .None."),
-    ("binarise", lambda t: data.binarise(FLOATS, [0, 0]), TypeError, "uint8; got tf.float32"),
-    ("binarise", lambda t: data.binarise(None, [0, 0]), ValueError, "value .None."),
-    ("dequantise", lambda t: data.dequantise(FLOATS, [0, 0]), TypeError, "got tf.float32"),
-    ("dequantise", lambda t: data.dequantise(BYTES, None), ValueError, "value .None."),
-    ("apply_protocol", lambda t: data.apply_protocol(BYTES, "gray", [0, 0]), ValueError,
-     "protocol must be one of .*'grey'.*got 'gray'"),
-    ("apply_protocol", lambda t: data.apply_protocol(FLOATS, "grey", [0, 0]), TypeError,
-     "uint8; got tf.float32"),
-    ("prepare", lambda t: data.prepare(BYTES, "gray"), ValueError, "protocol must .*got 'gray'"),
-    ("prepare", lambda t: data.prepare(BYTES, ["grey"]), ValueError, r"got \['grey'\]"),
-    ("prepare", lambda t: data.prepare(None, "grey"), ValueError, r"got object \(\)"),
-    ("prepare", lambda t: data.prepare(OBJECTS, "grey"), ValueError, "got object"),
-    ("prepare", lambda t: data.prepare(BYTES[:0], "grey"), ValueError, r"got uint8 \(0, 4, 4, 1\)"),
-    ("prepare", lambda t: data.prepare(FLOATS * NAN, "grey"), ValueError, "got float32"),
-    ("prepare", lambda t: data.prepare(BYTES, "grey", seed=1.5), TypeError, "seed .*got 1.5"),
-    ("prepare", lambda t: data.prepare(BYTES, "grey", seed=2**70), ValueError, "below .*got 11805"),
-    ("prepare", lambda t: data.prepare(BYTES, "grey", epoch=-1), ValueError, "epoch .*got -1"),
-    ("steps_per_epoch", lambda t: data.steps_per_epoch(0, 4), ValueError, "n must .*got 0"),
-    ("steps_per_epoch", lambda t: data.steps_per_epoch(4, NAN), TypeError, "batch_size .*got nan"),
-    ("epoch_order", lambda t: data.epoch_order(-1, 0, 0), TF_ERROR, "-1 must be >= 0"),
-    ("epoch_order", lambda t: data.epoch_order("ten", 0, 0), TF_ERROR, "of string is not in"),
-    ("pipeline", lambda t: pipeline(images=FLOATS), ValueError, "images must be uint8.*float32"),
-    ("pipeline", lambda t: pipeline(batch_size=0), ValueError, "batch_size .*at least 1, got 0"),
-    ("pipeline", lambda t: pipeline(batch_size="2"), TypeError, "batch_size .*got '2'"),
-    ("pipeline", lambda t: pipeline(seed=True), TypeError, "seed .*got True"),
-    ("pipeline", lambda t: pipeline(epochs=0, initial_epoch=1), ValueError, "epochs .*got 0"),
-    ("pipeline", lambda t: pipeline(protocol=None), ValueError, "protocol .*got None"),
-    ("pipeline", lambda t: pipeline(labels=LABELS[:2]), ValueError, r"\(6,\), got \(2,\)"),
-    ("check_images", lambda t: data.check_images("x"), ValueError, "images must be uint8.*got <U1"),
-    ("check_choice", lambda t: data.check_choice("k", 3, (1, 2)), ValueError, "1, 2, got 3"),
-    ("check_whole", lambda t: data.check_whole(n=("4", 0)), TypeError, "n must be .*got '4'"),
     # --- networks
     ("bounded_log_var", lambda t: networks.bounded_log_var("x"), TypeError, "'str' and 'float'"),
     ("as_sizes", lambda t: networks.as_sizes((4, 0), "widths"), ValueError, r"widths=\(4, 0\)"),
@@ -251,12 +146,6 @@ CASES = [
     ("VAE.check_images", lambda t: MODEL.check_images(RAGGED), ValueError, "inhomogeneous"),
     ("VAE.check_weights", lambda t: with_bad_weight(NAN).check_weights(), ValueError, "bias.*NaN"),
     # --- training
-    ("profile", lambda t: in_environment("VAE_PROFILE", "fast", training.profile), ValueError,
-     "VAE_PROFILE='fast'"),
-    ("Profile", lambda t: training.Profile("quick").choose(quick=1), TypeError, "'class_' and 'fu"),
-    ("course_seed", lambda t: in_environment("VAE_SEED", "-1", training.course_seed), ValueError,
-     "VAE_SEED='-1'"),
-    ("set_seed", lambda t: training.set_seed("a"), ValueError, "seed=a"),
     ("make_optimizer", lambda t: optimizer(peak=0.0), ValueError, "peak=0.0"),
     ("make_optimizer", lambda t: optimizer(peak=NAN), ValueError, "peak=nan"),
     ("make_optimizer", lambda t: optimizer(peak=INF), ValueError, "peak=inf"),
