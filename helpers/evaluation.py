@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from helpers.course.checks import check_choice, check_seed, check_whole, shown
 from helpers.course.progress import progress
-from helpers.data import noise_key
+from helpers.data import noise_seed
 from helpers.likelihoods import LIKELIHOODS
 from helpers.vae import VAE
 
@@ -196,9 +196,10 @@ def log_likelihood(
     size = min(BLOCK_SAMPLES, num_samples)
 
     @tf.function
-    def weigh(images: tf.Tensor, wanted: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    def weigh(images: tf.Tensor, wanted: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
         model = _SparingDecoder(vae, wanted, max_rows)
-        return log_importance_weights(model, images, size, key)[: wanted[0], : wanted[1]]
+        draw_seed = noise_seed(seed, place[0], place[1], "score")
+        return log_importance_weights(model, images, size, draw_seed)[: wanted[0], : wanted[1]]
 
     scored, start = [], time.perf_counter()
     for group, first in enumerate(progress(range(0, len(x), BLOCK_IMAGES), "scoring")):
@@ -208,7 +209,7 @@ def log_likelihood(
         images = tf.constant(np.resize(images, (BLOCK_IMAGES, *x.shape[1:])))
         for block, done in enumerate(range(0, num_samples, size)):
             wanted = tf.constant([min(size, num_samples - done), given])
-            log_w = weigh(images, wanted, noise_key(seed, group, block, "score"))
+            log_w = weigh(images, wanted, tf.constant([group, block]))
             sums = add_log_weights(sums, log_w.numpy())
         scored.append(sums)
     seconds = time.perf_counter() - start
