@@ -82,7 +82,7 @@ class RunFolder:
             return settings["epochs"]
         old = _read_settings(path)
         planned, wanted = old["epochs"], self.settings["epochs"]
-        other = differences(old | {"epochs": min(planned, wanted)}, self.settings)
+        other = differences(old | {"epochs": wanted}, self.settings)
         if wanted < planned:
             other.append(f"epochs was {planned}, is {wanted}")
         if other:

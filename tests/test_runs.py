@@ -1,0 +1,522 @@
+"""Run folders: a run goes on after anything to the last bit, and nothing of a user's is lost."""
+
+import contextlib
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import killed_run
+from helpers import training
+from helpers.course import files, runs
+from helpers.course.runs import RunFolder
+from tiny_model import IMAGES, STEPS, Interrupt, Tiny, run, same, weights
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
+
+
+def saved(folder, kind="epoch"):
+    """Names of the files of one kind, without their digests."""
+    return sorted(path.name.split(".")[0] for path in folder.glob(f"{kind}-*.npz"))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def state(*values):
+    return [keras.Variable(np.float32(value)) for value in values]
+
+
+def numbers(variables):
+    return [variable.numpy().tolist() for variable in variables]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An open run folder with the checkpoints of epochs 1 and 2, whose weights are 1 and 2."""
+    with RunFolder(tmp_path) as opened:
+        opened.agree({"epochs": 9}, may_extend=False)
+        for epoch in (1, 2):
+            opened.save(state(epoch), [{"epoch": e} for e in range(1, epoch + 1)])
+        yield opened
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+def test_the_newest_two_checkpoints_stay(folder):
+    folder.save(state(3.0), [{}] * 3)
+    assert saved(folder.path) == ["epoch-00002", "epoch-00003"]
+    variables = state(0.0)
+    assert len(folder.restore(variables)) == 3 and numbers(variables) == [3.0]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_checkpoint_is_named_and_left(folder, capsys, damage):
+    newest = max(folder.path.glob("epoch-*.npz"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= damage == "flipped"
+    newest.write_bytes({"cut": content[:-100], "flipped": content, "empty": b""}[damage])
+    before = contents(folder.path)
+    variables = state(0.0)
+    assert len(folder.restore(variables)) == 1 and numbers(variables) == [1.0]
+    assert capsys.readouterr().out.startswith(f"{newest.name} is damaged: it is left")
+    for epochs in range(2, 6):  # nor do later checkpoints take it away
+        folder.save(state(epochs), [{}] * epochs)
+    assert newest.read_bytes() == before[newest.name]
+    assert saved(folder.path) == ["epoch-00002", "epoch-00004", "epoch-00005"]
+
+
+def test_what_a_user_put_there_stays(folder, capsys):
+    names = ["epoch-00002.best.npz", "epoch-00001.npz", "epoch-0.npz", "notes.txt", ".notes.tmp"]
+    names += ["epoch-00001.0123456789abcdef.npz", "final-00001.0123456789abcdef.npz"]  # like ours
+    for name in names:
+        (folder.path / name).write_bytes(b"mine")
+    for epochs in range(3, 7):
+        folder.save(state(epochs), [{}] * epochs)
+        folder.finish(state(epochs), epochs, None)
+    assert len(folder.restore(state(0.0))) == 6
+    assert all((folder.path / name).read_bytes() == b"mine" for name in names)
+
+
+def check_survives(folder):
+    """Checkpoint 2 is there and whole, and no other that is not."""
+    variables = state(np.zeros(()))
+    assert len(folder.restore(variables)) == 2 and numbers(variables) == [2.0]
+    assert saved(folder.path) == ["epoch-00001", "epoch-00002"]
+
+
+@contextlib.contextmanager
+def file_size_limit(size):
+    """No file above `size` bytes: a write stops short there, and the next one is an error."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def test_a_write_that_stops_short_is_an_error(folder):
+    with file_size_limit(100_000), pytest.raises(OSError, match="File too large"):
+        folder.save(state(np.zeros(50_000)), [{}] * 3)
+    check_survives(folder)
+    assert not list(folder.path.glob("*unfinished*"))
+
+
+class Short(io.FileIO):
+    """Takes at most a thousand bytes at a time, as Linux takes 2 GiB."""
+
+    def write(self, payload):
+        return super().write(memoryview(payload)[:1000])
+
+
+def open_short(path, mode, buffering=-1):
+    raw = Short(path, mode.replace("b", ""))
+    return raw if buffering == 0 else io.BufferedWriter(raw)
+
+
+def test_what_one_write_does_not_take_follows(folder, monkeypatch):
+    monkeypatch.setattr(files, "open", open_short, raising=False)
+    folder.save(state(np.arange(5_000)), [{}] * 3)
+    variables = state(np.zeros(5_000))
+    assert len(folder.restore(variables)) == 3 and numbers(variables) == [list(range(5_000))]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 300 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=300k", "none", disk]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(small_disk):
+    """A training whose checkpoints outgrow the disk stops; with room it goes on from there."""
+    settings = dict(run_dir=small_disk / "run", validation=None)
+    padding = small_disk / "padding"
+
+    class Fill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                padding.write_bytes(bytes(os.statvfs(small_disk).f_bavail * 4096 - 4096))
+
+    with pytest.raises(OSError, match="No space left"):
+        run(callbacks=[Fill()], **settings)
+    assert saved(small_disk / "run") == ["epoch-00001", "epoch-00002"]
+    padding.unlink()
+    resumed, _ = run(**settings)
+    assert same(weights(resumed), weights(run(validation=None)[0]))
+
+
+def test_all_types_of_weights_come_back(folder):
+    values = {"bfloat16": 1.5, "float16": 0.25, "float32": 0.1, "int64": 2**40, "bool": True}
+    variables = [keras.Variable(value, dtype=dtype) for dtype, value in values.items()]
+    folder.save(variables, [{}] * 3)
+    others = [keras.Variable(0, dtype=dtype) for dtype in values]
+    folder.restore(others)
+    assert [str(v.dtype) for v in others] == list(values)
+    assert numbers(others) == numbers(variables)
+
+
+def test_checkpoints_of_another_model_are_refused(folder):
+    with pytest.raises(ValueError, match="holds 1 arrays, the model and its optimizer 2"):
+        folder.restore(state(0.0, 0.0))
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    with RunFolder(tmp_path), pytest.raises(filelock.Timeout):
+        run(run_dir=tmp_path)
+
+
+def test_the_home_folder_is_meant_by_its_sign(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    run(run_dir="~/runs/a", epochs=1, validation=None)
+    assert saved(tmp_path / "runs" / "a") == ["epoch-00001"] and not (tmp_path / "~").exists()
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+def agree(folder, settings, may_extend=False):
+    """Compare settings with those of a run in `folder`; with none, begin one."""
+    with RunFolder(folder) as opened:
+        planned = opened.agree({"epochs": 1} | settings, may_extend=may_extend)
+        if not saved(folder):
+            opened.save(state(0.0), [{}])
+        return planned
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (0, np.int64(0)),
+        (0.5, np.float64(0.5)),
+        ([1, 2], (1, np.int64(2))),
+        ([1.0, 2.0], np.array([1.0, 2.0])),
+        ({"name": "adam", "layers": [{"name": "dense_1", "units": 2}]},
+         {"name": "adam_7", "layers": [{"name": "dense_9", "units": 2}]}),
+    ],
+)  # fmt: skip
+def test_what_means_the_same_is_the_same(tmp_path, old, new):
+    agree(tmp_path, {"setting": old})
+    agree(tmp_path, {"setting": new})
+
+
+def functional(hidden, session):
+    """An encoder of two branches; `session` layers were made before it."""
+    for _ in range(session):
+        keras.layers.Dense(1)
+        keras.Input((1,))
+    x = keras.Input((4, 4, 1))
+    flat = keras.layers.Flatten()(x)
+    left = keras.layers.Dense(hidden, "relu")(flat)
+    right = keras.layers.Dense(hidden, "tanh")(flat)
+    z = keras.layers.Subtract()([left, right])
+    return keras.Model(x, [keras.layers.Dense(2)(z), keras.layers.Dense(2)(z)])
+
+
+def test_a_functional_model_of_a_later_session_is_the_same(tmp_path):
+    configs = [functional(*sizes).get_config() for sizes in ((3, 0), (3, 2), (5, 1))]
+    assert configs[0] != configs[1]
+    agree(tmp_path, {"encoder": configs[0]})
+    agree(tmp_path, {"encoder": configs[1]})
+    with pytest.raises(ValueError, match="other settings: encoder layers"):
+        agree(tmp_path, {"encoder": configs[2]})
+
+
+def test_layers_joined_in_another_way_are_another_model(tmp_path):
+    def joined(order):
+        x = keras.Input((4,))
+        branches = [keras.layers.Dense(2, act)(x) for act in ("relu", "tanh")]
+        return keras.Model(x, keras.layers.Subtract()([branches[i] for i in order])).get_config()
+
+    agree(tmp_path, {"encoder": joined((0, 1))})
+    with pytest.raises(ValueError, match="other settings: encoder"):
+        agree(tmp_path, {"encoder": joined((1, 0))})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"epochs": ', "settings.json is damaged"),
+        ("[1, 2]", "settings.json is not the settings of a run"),
+        (None, "settings.json is missing beside its checkpoints"),
+    ],
+)
+def test_settings_that_are_not_ours_are_refused_and_left(tmp_path, text, message):
+    agree(tmp_path, {})
+    (tmp_path / "settings.json").unlink()
+    if text is not None:
+        (tmp_path / "settings.json").write_text(text)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        agree(tmp_path, {})
+    assert contents(tmp_path) == before
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_binds_nobody(tmp_path):
+    with pytest.raises(training.TrainingDiverged):
+        run(Tiny(bad_step=2), run_dir=tmp_path)
+    run(epochs=1, learning_rate=0.01, run_dir=tmp_path)
+    assert saved(tmp_path) == ["epoch-00001"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    run(run_dir=folder, epochs=2)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(batch_size=4),
+        dict(protocol="static"),
+        dict(seed=8),
+        dict(learning_rate=0.01),
+        dict(warmup=0.5),
+        dict(schedule="constant"),
+        dict(clipnorm=1.0),
+        dict(ema_momentum=0.5),
+        dict(optimizer=keras.optimizers.SGD()),
+        dict(images=IMAGES[:16]),
+        dict(validation=None),
+        dict(model=Tiny(units=2)),
+        dict(epochs=1),
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_folder_of_other_settings_is_refused(finished, change):
+    before = contents(finished)
+    with pytest.raises(ValueError, match=f"other settings: {next(iter(change))}.* was") as caught:
+        run(run_dir=finished, **dict(epochs=2) | change)
+    assert str(caught.value).count(" was ") == 1
+    assert contents(finished) == before
+
+
+def test_other_weights_to_train_are_another_run(finished):
+    frozen = Tiny()
+    frozen.down.trainable = False
+    with pytest.raises(ValueError, match=r"settings: frozen weights was \[\], is \[0, 1\]$"):
+        run(frozen, run_dir=finished, epochs=2)
+
+
+class Edited(Tiny):
+    def train_step(self, x):
+        return super().train_step(tf.round(x))
+
+
+def test_an_edited_train_step_is_another_run(finished, monkeypatch):
+    monkeypatch.setattr(Tiny, "train_step", Edited.train_step)
+    with pytest.raises(ValueError, match=r"settings: the code of train_step has changed$"):
+        run(run_dir=finished, epochs=2)
+
+
+def defined(source):
+    """Return the class `A` of some source, and what its methods' digests are."""
+    names = {"__name__": "lesson"}
+    exec(source, names)
+    return runs.method_digests(names["A"])
+
+
+def test_the_code_of_a_class_is_what_it_does():
+    one = defined("class A:\n  def f(self, x):\n    'Say.'\n    return x in {'a', 'b'} or 2")
+    layout = "\n\nclass A:\n  # no more\n  def f(self, x):\n    'Other.'\n    return (\n\n x in"
+    assert defined(layout + " {'b', 'a'} or 2)") == one
+    for old, new in (("or 2", "or 3"), ("x in", "self in"), ("'b'", "'c'")):
+        changed = layout.replace(old, new) + " {'b', 'a'} or 2)".replace(old, new)
+        assert defined(changed)["f"] != one["f"]
+
+
+def test_another_python_is_no_other_code():
+    old, new = {"Python": "3.11", "train_step": "a"}, {"Python": "3.12", "train_step": "b"}
+    assert runs.differences({"code": old}, {"code": new}) == []
+    assert runs.differences({"code": old}, {"code": new | {"Python": "3.11"}}) != []
+
+
+def test_a_model_that_does_not_say_its_settings_is_refused(tmp_path):
+    class Silent(Tiny):
+        def get_config(self):
+            return {"units": 3, "activation": object()}
+
+    with pytest.raises(TypeError, match=r"Silent\.get_config\(\) does not give them"):
+        run(Silent(), run_dir=tmp_path / "run")
+    run(Silent(), epochs=1, validation=None)
+
+
+# --- runs that go on ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def averaged():
+    return run(ema_momentum=0.9)
+
+
+@pytest.mark.parametrize("step", [2, 8])  # in the first epoch, and later
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, averaged, step):
+    whole, history = averaged
+    with pytest.raises(KeyboardInterrupt):
+        run(ema_momentum=0.9, run_dir=tmp_path, callbacks=[Interrupt(step)])
+    assert len(saved(tmp_path)) == (step - 1) // STEPS and not saved(tmp_path, "final")
+    resumed, rest = run(ema_momentum=0.9, run_dir=tmp_path)
+    assert same(weights(whole), weights(resumed))
+    for key in ("epoch", "loss", "val_loss"):
+        assert rest[key].tolist() == history[key].tolist()
+    assert saved(tmp_path) == ["epoch-00003", "epoch-00004"]
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16", "mixed_float16"])
+def test_a_run_of_another_precision_goes_on(tmp_path, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        whole, _ = run(validation=None)
+        with pytest.raises(KeyboardInterrupt):
+            run(validation=None, run_dir=tmp_path, callbacks=[Interrupt(5)])
+        resumed, _ = run(validation=None, run_dir=tmp_path)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert same(weights(whole), weights(resumed))
+    with pytest.raises(ValueError, match=f"precision was {policy!r}, is 'float32'"):
+        run(validation=None, run_dir=tmp_path)
+
+
+def test_a_finished_run_is_only_loaded(tmp_path, capsys):
+    first, history = run(run_dir=tmp_path, ema_momentum=0.9, validation=None)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+    second, again = run(run_dir=str(tmp_path), ema_momentum=0.9, validation=None, verbose=1)
+    assert capsys.readouterr().out == "resumed after epoch 4/4: the run is over\n"
+    assert same(weights(first), weights(second)) and again.epochs == history.epochs
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")} == files
+
+
+def stop_after(epochs, best=1):
+    """Return a callback that stops a run, as the loss on validation images would."""
+
+    class Worse(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["worse"] = abs(epoch + 1 - best)
+
+    early = keras.callbacks.EarlyStopping(
+        "worse", mode="min", patience=epochs - best, restore_best_weights=True
+    )
+    return [Worse(), early]
+
+
+def test_a_run_that_a_callback_stopped_is_finished(tmp_path):
+    settings = dict(run_dir=tmp_path, epochs=30, validation=None, schedule="constant")
+    first, history = run(callbacks=stop_after(3), **settings)
+    assert len(history.epochs) == 3
+    for _ in range(3):  # the same cell again and again
+        again, same_history = run(callbacks=stop_after(3), **settings)
+        assert same(weights(first), weights(again))
+        assert same_history.epochs == history.epochs
+    more, longer = run(**settings | {"epochs": 31})
+    assert len(longer.epochs) == 31 and saved(tmp_path, "final") == ["final-00031"]
+    assert not same(weights(first), weights(more))
+
+
+def test_what_a_callback_restored_at_the_end_is_loaded_again(tmp_path):
+    settings = dict(run_dir=tmp_path, validation=None)
+    first, _ = run(callbacks=stop_after(9, best=2), **settings)  # not stopped, but restored
+    again, _ = run(callbacks=stop_after(9, best=2), **settings)
+    assert same(weights(first), weights(again))
+    assert not same(weights(first), weights(run(validation=None)[0]))
+
+
+def test_a_run_at_a_constant_rate_can_be_extended(tmp_path):
+    settings = dict(schedule="constant", warmup=0.0, ema_momentum=0.9, validation=None)
+    whole, history = run(**settings)
+    run(**settings, epochs=2, run_dir=tmp_path)
+    extended, longer = run(**settings, run_dir=tmp_path)
+    assert same(weights(whole), weights(extended))
+    assert longer["loss"].tolist() == history["loss"].tolist()
+    with pytest.raises(ValueError, match="holds 4 epochs by now: ask for at least as many, not 2"):
+        run(**settings, epochs=2, run_dir=tmp_path)
+
+
+def test_an_extended_run_does_not_rise_again(tmp_path):
+    settings = dict(schedule="constant", warmup=0.5, validation=None, run_dir=tmp_path)
+    run(**settings, epochs=2)
+    model, _ = run(**settings, epochs=40)
+    rate = model.optimizer._learning_rate
+    assert [float(rate(step)) for step in (STEPS, 2 * STEPS, 20 * STEPS)] == pytest.approx(
+        [0.02] * 3
+    )
+
+
+def test_a_run_with_an_own_optimizer_can_be_extended(tmp_path):
+    def train(**settings):
+        return run(optimizer=keras.optimizers.SGD(0.01), validation=None, **settings)[0]
+
+    train(epochs=2, run_dir=tmp_path)
+    assert same(weights(train()), weights(train(run_dir=tmp_path)))
+
+
+def test_a_run_that_ended_in_a_cosine_says_how_to_go_on(finished):
+    with pytest.raises(
+        ValueError, match=r"a run of 2 epochs, at whose end the cosine .*'constant'"
+    ):
+        run(run_dir=finished, epochs=3)
+
+
+def test_a_budget_of_seconds_counts_all_runs(tmp_path, capsys):
+    rest = dict(epochs=40, validation=None, run_dir=tmp_path)
+
+    class Slow(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            time.sleep(0.4)
+
+    _, history = run(seconds=1, verbose="auto", callbacks=[Slow()], **rest)
+    assert len(history.epochs) == 1
+    assert capsys.readouterr().out.startswith("epoch 1/40")
+    _, history = run(seconds=1, **rest)
+    assert len(history.epochs) == 1  # used up already
+    _, history = run(seconds=history.seconds + 1e-6, **rest)
+    assert len(history.epochs) == 2
+
+
+# --- SIGKILL --------------------------------------------------------------------------------------
+
+
+def test_four_kills_change_no_bit(tmp_path):
+    """Each kill loses the epoch under way and no other; then the run ends as if never killed."""
+    rng = np.random.default_rng()
+    steps = sorted(
+        rng.choice(np.arange(1, killed_run.EPOCHS * killed_run.STEPS), 3, replace=False).tolist()
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, killed_run; killed_run.kills(*sys.argv[1:])", tmp_path]
+        + [str(step) for step in steps],
+        env=os.environ | {"PYTHONPATH": f"{Path(__file__).parents[1]}:{Path(__file__).parent}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, (steps, done.stdout, done.stderr)
+    found = json.loads(done.stdout.strip().split("\n")[-1])
+    assert [code for code, _ in found] == [-signal.SIGKILL] * 4 + [0], (steps, done.stdout)
+    for (_, names), step in zip(
+        found, [*steps, killed_run.EPOCHS * killed_run.STEPS], strict=False
+    ):
+        complete = (step - 1) // killed_run.STEPS
+        assert names == [f"epoch-{e:05d}" for e in range(max(1, complete - 1), complete + 1)]
+    assert "resumed after epoch 5/6" in done.stdout
