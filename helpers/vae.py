@@ -1,5 +1,7 @@
 """The variational autoencoder: three distributions, the bound they give, and how to train it."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -114,7 +116,7 @@ class VAE(keras.Model):
         self._check_options()
         self._make_networks(encoder, decoder)
         self.trackers = {k: keras.metrics.Mean(k) for k in ("loss", "reconstruction", "kl")}
-        self(tf.zeros((1, *self.image_shape)))  # Keras exports only what was called
+        self.built = True
         # For tf.train.Checkpoint, which does not look into the lists of Keras 3's layers.
         weights = {f"weight_{i}": weight.value for i, weight in enumerate(self.weights)}
         self.for_checkpoints = tf.train.Checkpoint(**weights)
@@ -175,10 +177,6 @@ class VAE(keras.Model):
         check_choice(role, choice, registry)
         self.names[role] = choice
         return registry[choice](hidden_dim, output_shape, activation=self.activation, **context)
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Note that all weights exist: the networks were built with the model."""
-        self.built = True
 
     def encode(
         self, x: tf.Tensor, training: bool = False
@@ -324,6 +322,11 @@ class VAE(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         return list(self.trackers.values())
 
+    def export(self, filepath: str | Path, *args: object, **kwargs: object) -> None:
+        """Export for serving as Keras does, which would ask for the shape of what goes in."""
+        image = keras.layers.InputSpec(shape=(None, *self.image_shape), dtype="float32")
+        super().export(filepath, *args, **{"input_signature": [image]} | kwargs)
+
     def get_config(self) -> dict:
         config = {
             "latent_dim": self.latent_dim,
@@ -349,12 +352,12 @@ class VAE(keras.Model):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Return the reconstructions of images."""
-        if not _is_symbolic(x):
-            check_unit_interval(x)
         return self.likelihood(self.code(x)).mean()
 
     def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
         """Mean of p(x|z) at the code of each image, shape (batch, height, width, channels)."""
+        if not _is_symbolic(x):
+            check_unit_interval(x)
         return self.call(x)
 
     def sample(self, n: int, *, seed: int, draw: bool = False) -> tf.Tensor:
@@ -368,7 +371,8 @@ class VAE(keras.Model):
         """Raise unless `x` (not symbolic) is a batch of images that this likelihood can score."""
         shape = np.shape(x)
         if len(shape) != 4 or shape[1:] != self.image_shape or not shape[0]:
-            raise ValueError(f"images of shape {shape}: give (n, *{self.image_shape}), n >= 1")
+            wanted = ", ".join(str(size) for size in self.image_shape)
+            raise ValueError(f"images of shape {shape}: give (n, {wanted}), n at least 1")
         LIKELIHOODS[self.likelihood_name].check(x)
 
     def check_weights(self) -> None:
