@@ -133,12 +133,14 @@ def test_dequantised_values_stay_in_their_bin_and_fill_it():
 
 
 def test_extreme_draws_stay_in_range(monkeypatch):
-    """The largest number that TensorFlow can draw below 1 must not round a pixel up."""
+    """The largest draw below 1 must not round a pixel up, and a draw of 0 must not paint one."""
     top = np.float32(1 - 2.0**-23)
     monkeypatch.setattr(tf.random, "stateless_uniform", lambda s, *a, **k: tf.fill(s, top))
     y = data.dequantise(greys(1), [0, 0]).numpy()
     np.testing.assert_array_equal(np.floor(y * 256), greys(1))
     assert data.binarise(greys(1), [0, 0]).numpy().sum() == 1  # white stays white, 254 goes black
+    monkeypatch.setattr(tf.random, "stateless_uniform", lambda s, *a, **k: tf.fill(s, 0.0))
+    assert data.binarise(greys(1), [0, 0]).numpy().sum() == 255  # black stays black
 
 
 def test_the_first_images_keep_their_draw():
