@@ -238,6 +238,8 @@ def recorded_number(key: str, field: str = "value") -> float:
 def load_recorded_model(name: str) -> "VAE | None":
     """Load the recorded model of this name, such as "iaf_60", or return None where it is missing.
 
+    One printed sentence says what it is, or why it is missing.
+
     Parameters
     ----------
     name : str
@@ -257,14 +259,29 @@ def load_recorded_model(name: str) -> "VAE | None":
             where = f"recorded models {NO_CHECKOUT}"
         print(f"No model {name}: {where}. This part is skipped.")
         return None
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest not in {entry.get("sha256") for entry in read_results().values()}:
+    digest, recorded = hashlib.sha256(path.read_bytes()).hexdigest(), read_results()
+    keys = [key for key, entry in recorded.items() if entry.get("sha256") == digest]
+    if not keys:
         raise ValueError(f"{path.name} is not the recorded file: its SHA-256 is {digest}")
     import keras
 
-    import helpers.vae  # noqa: F401  the file names its classes
+    from helpers.vae import VAE
 
-    return keras.saving.load_model(path, safe_mode=True)
+    model = keras.saving.load_model(path, custom_objects={"VAE": VAE}, safe_mode=True)
+    _print_facts(name, recorded.get(keys[0].removesuffix("_200"), {}))
+    return model
+
+
+def _print_facts(name: str, entry: dict) -> None:
+    """Say how a recorded model was trained, as far as its score's entry tells."""
+    facts = []
+    if "epochs" in entry:
+        facts.append(f"{entry['epochs']} epochs of {entry['images']:,} images")
+    if entry.get("seconds"):
+        facts.append(f"{entry['seconds'] / 60:.0f} minutes on {entry['machine']}")
+    if "weights" in entry:
+        facts.append(f"{entry['weights']:,} weights")
+    print(f"Recorded model {name}: {', '.join(facts) or 'no facts beside it'}.")
 
 
 @functools.cache
