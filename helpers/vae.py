@@ -138,28 +138,31 @@ class VAE(keras.Model):
     ) -> None:
         """Build encoder, flow and decoder, and check what they return.
 
-        Each is called once: a subclassed model that was never called saves a file without weights.
+        Each is called once, by `encode` and `decode`, which a subclass may have overridden: a
+        subclassed model that was never called saves a file without weights.
         """
         self.names: dict[str, str | None] = {}
-        context = {"context_dim": CONTEXT_DIM} if self.iaf_steps else {}
+        for_flow = {"context_dim": CONTEXT_DIM} if self.iaf_steps else {}
         self.encoder = self._network(
-            "encoder", encoder, ENCODERS, self.hidden_dim, self.latent_dim, **context
+            "encoder", encoder, ENCODERS, self.hidden_dim, self.latent_dim, **for_flow
         )
-        outputs = self.encoder(tf.zeros((1, *self.image_shape)))
-        context_dim = _check_encoder(outputs, self.latent_dim)
-        if self.iaf_steps and not context_dim:
+        *codes, context = self.encode(tf.zeros((1, *self.image_shape)))
+        _check_shapes("encoder", codes, (self.latent_dim,))
+        if self.iaf_steps and context is None:
             raise ValueError(
                 f"iaf_steps={self.iaf_steps} needs an encoder that returns (z_mean, z_log_var, "
                 "context), for example one with context_dim > 0"
             )
         self.flow = None
         if self.iaf_steps:
+            context_dim = context.shape[-1]
             self.flow = flows.IAF(self.latent_dim, self.iaf_steps, self.iaf_hidden, context_dim)
         self.decoder = self._network(
             "decoder", decoder, DECODERS, self.hidden_dim[::-1], self.image_shape
         )
-        outputs = self.decoder(tf.zeros((1, self.latent_dim)))
-        _check_decoder(outputs, self.image_shape, self.likelihood_name)
+        outputs = self.decode(tf.zeros((1, self.latent_dim)))
+        _check_shapes("decoder", tf.nest.flatten(outputs), self.image_shape)
+        _check_likelihood(self.likelihood_name, is_pair=not tf.is_tensor(outputs))
 
     def _network(
         self,
@@ -185,12 +188,24 @@ class VAE(keras.Model):
 
         `context` (batch, context_dim) is what a flow takes; None from an encoder without it.
         """
-        z_mean, z_log_var, *context = _float32(self.encoder(x, training=training))
+        outputs = self.encoder(x, training=training)
+        if not _is_tensors(outputs, at_least=2, at_most=3):
+            raise ValueError(
+                f"the encoder returns {_kind(outputs)}: it must return (z_mean, z_log_var), "
+                "or (z_mean, z_log_var, context)"
+            )
+        z_mean, z_log_var, *context = _float32(outputs)
         return z_mean, z_log_var, context[0] if context else None
 
     def decode(self, z: tf.Tensor, training: bool = False) -> Outputs:
         """Return the decoder's outputs for z (batch, latent): logits, or (mean, log_var)."""
-        return _float32(self.decoder(z, training=training))
+        outputs = self.decoder(z, training=training)
+        if not tf.is_tensor(outputs) and not _is_tensors(outputs, at_least=2, at_most=2):
+            raise ValueError(
+                f"the decoder returns {_kind(outputs)}: it must return logits, one tensor, "
+                "or (mean, log_var)"
+            )
+        return _float32(outputs)
 
     def posterior(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
         """Return q(z|x), a distribution over (latent,) for each of the batch's images."""
@@ -399,31 +414,31 @@ def _as_weight(beta: float) -> float:
     return float(beta)
 
 
-def _check_encoder(outputs: Outputs, latent_dim: int) -> int:
-    """Raise unless an encoder returned what is wanted; return the size of its context, or 0."""
-    wanted = "(z_mean, z_log_var), or (z_mean, z_log_var, context)"
-    if not isinstance(outputs, tuple | list) or len(outputs) not in (2, 3):
-        raise ValueError(f"the encoder returns {_kind(outputs)}: it must return {wanted}")
-    shapes = [tuple(output.shape) for output in outputs[:2]]
-    if shapes != [(1, latent_dim)] * 2:
-        raise ValueError(
-            f"the encoder returns z_mean and z_log_var of shapes {shapes} for one image: "
-            f"both must be (1, {latent_dim})"
-        )
-    return outputs[2].shape[-1] if len(outputs) == 3 else 0
+def _is_tensors(outputs: object, at_least: int, at_most: int) -> bool:
+    """Whether a network returned a tuple or a list of so many tensors."""
+    if not isinstance(outputs, tuple | list) or not at_least <= len(outputs) <= at_most:
+        return False
+    return all(tf.is_tensor(output) for output in outputs)
 
 
-def _check_decoder(outputs: Outputs, image_shape: tuple[int, ...], likelihood: str) -> None:
-    """Raise unless a decoder returned what the likelihood takes, in the images' shape."""
-    is_pair = isinstance(outputs, tuple | list) and len(outputs) == 2
-    if not is_pair and not tf.is_tensor(outputs):
-        raise ValueError(
-            f"the decoder returns {_kind(outputs)}: it must return logits, one tensor, "
-            "or (mean, log_var)"
-        )
-    shapes = [tuple(output.shape[1:]) for output in (outputs if is_pair else [outputs])]
-    if any(shape != image_shape for shape in shapes):
-        raise ValueError(f"the decoder returns images of shapes {shapes}: give {image_shape}")
+def _kind(outputs: object) -> str:
+    """Say what a network returned."""
+    if tf.is_tensor(outputs):
+        return "one tensor"
+    if isinstance(outputs, tuple | list):
+        return f"a {type(outputs).__name__} of {', '.join(_kind(output) for output in outputs)}"
+    return f"a {type(outputs).__name__}"
+
+
+def _check_shapes(role: str, outputs: list[tf.Tensor], wanted: tuple[int, ...]) -> None:
+    """Raise unless what a network returned for one example has the wanted shape."""
+    shapes = [tuple(output.shape) for output in outputs]
+    if any(shape != (1, *wanted) for shape in shapes):
+        raise ValueError(f"the {role} returns shapes {shapes} for one example: give {(1, *wanted)}")
+
+
+def _check_likelihood(likelihood: str, *, is_pair: bool) -> None:
+    """Raise unless a decoder that returns a pair, or logits, is what the likelihood needs."""
     if LIKELIHOODS[likelihood].needs_log_var != is_pair:
         fitting = [x.name for x in LIKELIHOODS.values() if x.needs_log_var == is_pair]
         raise ValueError(
@@ -431,10 +446,3 @@ def _check_decoder(outputs: Outputs, image_shape: tuple[int, ...], likelihood: s
             f"{'(mean, log_var)' if is_pair else 'logits'}: choose one of {', '.join(fitting)}, "
             "or another decoder"
         )
-
-
-def _kind(outputs: object) -> str:
-    """Say what a network returned."""
-    if isinstance(outputs, tuple | list):
-        return f"a {type(outputs).__name__} of {len(outputs)}"
-    return f"a {type(outputs).__name__}" if not tf.is_tensor(outputs) else "one tensor"

@@ -266,6 +266,40 @@ def test_networks_of_ones_own_train(as_functional):
     assert model.decoder.predict(z_mean, verbose=0).shape == (8, 4, 4, 1)
 
 
+class Labelled(VAE):
+    """A VAE whose networks see more than images and codes: a label, here a constant."""
+
+    def encode(self, x, training=False):
+        x = tf.reshape(x, (-1, 16))
+        return super().encode(tf.concat([x, tf.ones_like(x[:, :3])], axis=1), training=training)
+
+    def decode(self, z, training=False):
+        return super().decode(tf.concat([z, tf.ones_like(z)], axis=1), training=training)
+
+
+def test_a_subclass_may_widen_the_networks_inputs():
+    model = Labelled(2, IMAGE, hidden_dim=4)
+    assert model.encoder.hidden[0].kernel.shape == (16 + 3, 4)
+    assert model.decoder.hidden[0].kernel.shape == (2 + 2, 4)
+    model.compile("adam", jit_compile=False, run_eagerly=True)
+    model.fit(binary(4, IMAGE), verbose=0)
+    assert model.reconstruct(binary(4, IMAGE)).shape == (4, *IMAGE)
+
+
+class WithHead(VAE):
+    """A VAE that gets a layer of its own behind the constructor's back."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.reader = keras.layers.Dense(1)
+
+
+def test_a_subclass_may_add_a_layer():
+    model = WithHead(2, IMAGE, hidden_dim=4)
+    model.reader(binary(1, IMAGE))
+    assert len(model.trainable_variables) == 12
+
+
 class Returns(keras.Model):
     """Returns what it is given, whatever comes in."""
 
@@ -282,10 +316,19 @@ class Returns(keras.Model):
     ("networks", "words"),
     [
         (dict(encoder=Returns((2,), bare=True)), r"encoder returns one tensor.*z_log_var\)"),
-        (dict(encoder=Returns((2,), (2,), (3,), (4,))), r"encoder returns a tuple of 4.*context"),
-        (dict(encoder=Returns((3,), (3,))), r"\(1, 3\).*must be \(1, 2\)"),
-        (dict(decoder=Returns(IMAGE, IMAGE, IMAGE)), r"decoder returns a tuple of 3.*logits"),
-        (dict(decoder=sequential_decoder((5, 5, 1))), r"\(5, 5, 1\).*give \(4, 4, 1\)"),
+        (
+            dict(encoder=Returns((2,), (2,), (3,), (4,))),
+            r"encoder returns a tuple of one tensor, one.*z_log_var, context\)",
+        ),
+        (dict(encoder=Returns((3,), (3,))), r"encoder returns shapes .*\(1, 3\).*give \(1, 2\)"),
+        (
+            dict(decoder=Returns(IMAGE, IMAGE, IMAGE)),
+            r"decoder returns a tuple of one tensor, one.*logits",
+        ),
+        (
+            dict(decoder=sequential_decoder((5, 5, 1))),
+            r"decoder returns shapes .*\(1, 5, 5, 1\).*give \(1, 4, 4, 1\)",
+        ),
         (dict(decoder=Returns(IMAGE, IMAGE)), r"'bernoulli' does not fit.*\(mean, log_var\)"),
         (dict(iaf_steps=1, encoder=GaussianMLP(8, 2)), "needs an encoder that returns .*context"),
     ],
