@@ -247,7 +247,3 @@ def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
-
-
-check_images = as_uint8_images  # old names, for a while
-untuned = without_autotune

@@ -20,8 +20,6 @@ def check_choice(name: str, value: object, allowed: Iterable) -> None:
 def check_whole(*, low: int = 1, **values: object) -> None:
     """Raise unless each value is a whole number from `low`: `check_whole(low=0, epoch=epoch)`."""
     for name, value in values.items():
-        if isinstance(value, tuple) and len(value) == 2:  # the old form, for a while
-            value, low = value
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(f"{name} must be a whole number, got {shown(value)}")
         if value < low:

@@ -117,8 +117,6 @@ class ImageDataset:
             return self.name
         return f"{self.name} ({self.source})"
 
-    label = display_name  # the old name, for a while
-
 
 @dataclass(frozen=True)
 class Published:
