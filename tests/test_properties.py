@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from helpers import flows
-from helpers.vae import Bernoulli, discretised_logistic_log_prob, kl_to_standard_normal
+from helpers.likelihoods import Bernoulli, discretised_logistic_log_prob
+from helpers.priors import kl_to_standard_normal
+from helpers.vae import reparameterise
 
 # The same examples in every run, and no limit on a machine that is busy.
 few = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 seeds = st.integers(0, 2**31 - 1)
-finite = st.floats(-20, 20, width=32)
+means = hnp.arrays("f4", (2, 3), elements=st.floats(-20, 20, width=32))
+log_vars = hnp.arrays("f4", (2, 3), elements=st.floats(-9, 9, width=32))
 
 
 def shaken(layer, seed, scale=0.5):
@@ -91,11 +94,18 @@ def test_a_bernoulli_is_tfps_at_any_logit(logits):
 
 
 @few
-@given(hnp.arrays("f4", (2, 3), elements=finite),
-       hnp.arrays("f4", (2, 3), elements=st.floats(-9, 9, width=32)))  # fmt: skip
+@given(means, log_vars)
 def test_a_kl_is_tfps_and_never_negative(z_mean, z_log_var):
     kl = np.asarray(kl_to_standard_normal(z_mean, z_log_var))
     q = tfp.distributions.MultivariateNormalDiag(z_mean, np.exp(0.5 * z_log_var))
     p = tfp.distributions.MultivariateNormalDiag(tf.zeros(3), tf.ones(3))
     np.testing.assert_allclose(kl, q.kl_divergence(p), rtol=1e-3, atol=1e-3)
     assert (kl >= -1e-4).all()
+
+
+@few
+@given(means, log_vars, seeds)
+def test_a_draw_moves_with_its_mean_and_scales_with_its_deviation(z_mean, z_log_var, seed):
+    z = reparameterise(z_mean, z_log_var, (seed, 1))
+    eps = reparameterise(np.zeros_like(z_mean), np.zeros_like(z_mean), (seed, 1))
+    np.testing.assert_allclose(z, z_mean + np.exp(0.5 * z_log_var) * eps, rtol=1e-4, atol=1e-4)
