@@ -21,9 +21,10 @@ STRICT = fake_notebook.code(
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder of notebooks of ours, and a build folder."""
+    """A folder of notebooks of ours, where lesson 02 is published, and a build folder."""
     monkeypatch.setenv("VAE_BUILD", str(tmp_path / "build"))
     monkeypatch.setattr(generate, "taught_problems", found_nothing)
+    monkeypatch.setattr(course, "read_published", {"02": {"lesson": {}}}.copy)
     (tmp_path / "solutions").mkdir()
     return tmp_path
 
@@ -90,6 +91,16 @@ def test_check_is_strict_and_writes_nothing(folder, capsys):
     assert execute.main(["--check"], folder) == 1
     assert "accepted -90.1 to -89.9" in capsys.readouterr().out
     assert path.read_text() == before and not (folder / "build").exists()
+
+
+def test_only_what_is_published_is_compared_strictly(folder, monkeypatch, capsys):
+    path = add_lesson(folder, STRICT)
+    monkeypatch.setattr(course, "read_published", dict)
+    assert execute.main(["--check"], folder) == 1  # nothing was compared
+    assert "02_toy.ipynb: not published yet, not run\n0 notebooks" in capsys.readouterr().out
+    assert execute.main(["02"], folder) == 0
+    assert "  17 of 18 numbers lesson\n" in capsys.readouterr().out
+    assert course.read(path)["cells"][-1]["outputs"]
 
 
 def test_a_try_is_not_strict_and_shows_the_closing_line(folder, capsys):

@@ -1,11 +1,12 @@
 """Run lessons and their solutions as readers do: lesson profile, real data; compare strictly.
 
 Without an option the outputs replace the stored ones, but only of a notebook that runs to its end,
-agrees with the published run and leaves nothing that must not be committed (tools/hygiene.py says
-what). The real data are looked for in VAE_DATA_DIR, see data/README.md.
+agrees with the published run (where the profile has one) and leaves nothing that must not be
+committed (tools/hygiene.py says what). The real data are looked for in VAE_DATA_DIR, see
+data/README.md.
 
 usage: execute.py [NUMBER] [--check | --try] [--profile lesson|quick]
-  --check   run the lessons, without their solutions, and write nothing
+  --check   run the published lessons, without their solutions, and write nothing
   --try     compare without failing, and write to build/try/: for a lesson that is being written
 """
 
@@ -94,8 +95,8 @@ def closing_lines(nb) -> list[str]:
     return "".join(out.get("text", "") for out in outputs).splitlines()
 
 
-def main(arguments: list[str], folder: Path = course.NOTEBOOKS) -> int:
-    """Run the notebooks; return the exit code."""
+def options_of(arguments: list[str]) -> argparse.Namespace:
+    """Return number, mode and profile from the command line."""
     parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1])
     parser.add_argument("number", nargs="?", default="")
     how = parser.add_mutually_exclusive_group()
@@ -103,21 +104,37 @@ def main(arguments: list[str], folder: Path = course.NOTEBOOKS) -> int:
     how.add_argument("--try", dest="mode", action="store_const", const="try")
     parser.add_argument("--profile", choices=("lesson", "quick"), default="lesson")
     options = parser.parse_args(arguments)
-    storing = options.mode == "store"
-    if storing and options.profile != "lesson":
+    if options.mode == "store" and options.profile != "lesson":
         parser.error("what is stored is a run of the lesson profile: add --check or --try")
+    return options
+
+
+def main(arguments: list[str], folder: Path = course.NOTEBOOKS) -> int:
+    """Run the notebooks; return the exit code."""
+    options = options_of(arguments)
+    checking, storing = options.mode == "check", options.mode == "store"
     if storing and (differing := generate.taught_problems(course.notebook_paths(folder=folder))):
         sys.exit("error: run tools/generate.py first:\n" + "\n".join(differing))
-    paths = course.notebook_paths(options.number, folder, solutions=options.mode != "check")
+    paths = course.notebook_paths(options.number, folder, solutions=not checking)
+    table = course.read_published()
+    published = [path for path in paths if options.profile in table.get(path.name[:2], {})]
+    if checking and not options.number:
+        for path in paths:
+            if path not in published:
+                print(f"{path.name}: not published yet, not run")
+        paths = published
+    found = []
     with tempfile.TemporaryDirectory() as nowhere:
         build = Path(os.environ.get("VAE_BUILD") or course.ROOT / "build").resolve()
-        build = Path(nowhere) if options.mode == "check" else build
-        environment = course.ENVIRONMENTS[options.profile] | {"VAE_BUILD": str(build)}
-        environment["VAE_STRICT"] = "" if options.mode == "try" else "1"
-        found = [execute(path, options.mode, environment, build) for path in paths]
+        build = Path(nowhere) if checking else build
+        for path in paths:
+            strict = checking or (storing and path in published)
+            environment = {"VAE_BUILD": str(build), "VAE_STRICT": "1" if strict else ""}
+            environment = course.ENVIRONMENTS[options.profile] | environment
+            found.append(execute(path, options.mode, environment, build))
     failures = sum(bool(problems) for problems in found)
     print(f"{len(paths)} notebooks, {failures} failed")
-    return 1 if failures else 0
+    return 1 if failures or not paths else 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A lesson opens with ``lesson = course.lesson("02", mnist)``, which seeds the run and sets the style.
 Its last cell gives the numbers of the run and the claims that its text makes, and compares both
-with the published run in ``data/published.toml``, which tools/published.py writes from measured runs.
+with the published run in ``data/published.toml``, which tools/published.py writes.
 """
 
 import json
