@@ -40,7 +40,8 @@ CHECKED, EXERCISE, QUICK, CLOSING = "nbval-check-output", "exercise-check", "qui
 FIRST = "bootstrap"  # the id of the cell that fetches the course
 MEGABYTE = 1e6
 LIMIT_MB, GIF_LIMIT, HTML_LIMIT = 1.5, 350_000, 400_000
-MOST_CELLS, MOST_LINES, MOST_ASSERTS, MOST_SETUP_LINES, FUNCTION_LINES = 100, 40, 3, 10, 40
+MOST_CELLS, MOST_LINES, MEDIAN_LINES, MOST_ASSERTS, MOST_SETUP_LINES = 100, 40, 6, 3, 10
+FUNCTION_LINES = 40
 
 
 @dataclass
@@ -203,20 +204,28 @@ def has_one_title(book):
         yield "a picture in the prose has no alt text"
 
 
+def _lengths(book) -> list[int]:
+    """Return how many lines each code cell has, empty ones aside."""
+    return [sum(bool(line.strip()) for line in text.split("\n")) for text in book.sources]
+
+
 def has_rhythm(book):
-    """Short code cells, and prose between them."""
-    lengths = [sum(bool(line.strip()) for line in text.split("\n")) for text in book.sources]
-    if not lengths:
-        return
-    if min(lengths) == 0:
+    """No endless code cell, and prose between the cells."""
+    lengths = _lengths(book)
+    if 0 in lengths:
         yield "an empty code cell"
-    if statistics.median(lengths) > 6:
-        yield f"the median code cell has {statistics.median(lengths):g} lines, want 3 to 6"
-    if max(lengths) > MOST_LINES:
+    if max(lengths, default=0) > MOST_LINES:
         yield f"a code cell has {max(lengths)} lines, want at most {MOST_LINES}"
     kinds = "".join("c" if cell["cell_type"] == "code" else "m" for cell in book.cells)
     if "cccc" in kinds:
         yield "more than 3 code cells in a row without prose"
+
+
+def has_short_cells(book):
+    """Half of the code cells of a lesson fit six lines."""
+    median = statistics.median(_lengths(book) or [0])
+    if median > MEDIAN_LINES:
+        yield f"the median code cell has {median:g} lines, want at most {MEDIAN_LINES}"
 
 
 def has_safe_colours(book):
@@ -380,9 +389,10 @@ EVERY_NOTEBOOK = (
     has_safe_colours,
 )
 SOLUTIONS = (*EVERY_NOTEBOOK, has_solution_marks)
-OLD_LESSON = (*EVERY_NOTEBOOK, shows_something, is_compared, is_written_out)
+OLD_LESSON = (*EVERY_NOTEBOOK, has_short_cells, shows_something, is_compared, is_written_out)
 LESSON = (
     *EVERY_NOTEBOOK,
+    has_short_cells,
     shows_something,
     is_compared,
     is_short,
