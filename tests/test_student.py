@@ -84,11 +84,12 @@ def test_a_workbook_has_the_setup_and_the_exercises_alone(tmp_path):
     lesson, solutions = tmp_path / "01_toy.ipynb", tmp_path / "01_solutions.ipynb"
     nb = fake_notebook.lesson()
     link = "Four. Solutions stand in [solutions/01_solutions.ipynb](solutions/01_solutions.ipynb)."
-    nb.cells += [
+    nb.cells[-1:] = [
         nbformat.v4.new_markdown_cell(f"## Summary\n\n* Much.\n\n## Exercises\n\n{link}"),
         fake_notebook.code("answer_1 = None"),
+        fake_notebook.code("lesson.close()", hygiene.CLOSING),
         nbformat.v4.new_markdown_cell("## References"),
-        fake_notebook.code("lesson.close()"),
+        fake_notebook.code("print(1)"),
     ]
     nbformat.write(nb, lesson)
     nb.cells = [

@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 
 import course
+import hygiene
 
 BEGIN, END, BLANK = "### BEGIN SOLUTION", "### END SOLUTION", "...  # your code"
 POINTER = re.compile(
@@ -69,9 +70,11 @@ def retold(cell, text: str):
 
 
 def section(cells, title: str) -> list:
-    """Return the cells from the heading "## title" up to the next heading of its rank."""
+    """Return the cells from the heading "## title" to the next of its rank; no closing cell."""
     found, inside = [], False
     for cell in cells:
+        if hygiene.CLOSING in course.tags(cell):
+            continue
         if cell["cell_type"] == "code":
             parts = [course.source_of(cell)]
         else:  # the heading may stand in the middle of a cell, below the summary
