@@ -7,6 +7,7 @@ tensor.
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -16,7 +17,7 @@ import tensorflow as tf
 from helpers import training
 from helpers.vae import VAE
 
-EPOCHS, STEPS = 6, 5  # steps of an epoch
+EPOCHS, STEPS = 5, 5  # steps of an epoch
 
 
 class Kill(keras.callbacks.Callback):
@@ -51,8 +52,7 @@ def train_vae(**changes):
     keras.utils.set_random_seed(3)
     vae = VAE(3, (8, 8, 1), hidden_dim=16, iaf_steps=1, iaf_hidden=8, beta_warmup=9, seed=3)
     settings = dict(epochs=EPOCHS, batch_size=32, protocol="dynamic", seed=3, verbose=1)
-    settings |= dict(validation=(images[:20] > 127).astype("float32"), ema_momentum=0.9)
-    history = training.fit(vae, images, **settings | changes)
+    history = training.fit(vae, images, **settings, ema_momentum=0.9, **changes)
     state = [variable.numpy() for variable in (*vae.variables, *vae.optimizer.variables)]
     return state, [{k: v for k, v in row.items() if k != "seconds"} for row in history.epochs]
 
@@ -84,17 +84,18 @@ def compare(folder):
     assert history == expected, "the histories differ"
 
 
-def kills(folder, *steps):
-    """Kill a training at these steps, and once while it writes; let it end, and compare."""
+def main(folder, *steps):
+    """Kill a training at these steps, at the last one while it writes; let it end, and compare."""
     folder, found = Path(folder), []
+
+    def train(step):
+        if step < EPOCHS * STEPS:
+            train_vae(run_dir=folder, callbacks=[Kill(step)])
+        else:
+            die_while_writing(EPOCHS)
+            train_vae(run_dir=folder)
+
     for step in map(int, steps):
-        code = in_a_process(lambda step=step: train_vae(run_dir=folder, callbacks=[Kill(step)]))
-        found.append((code, names(folder)))
-
-    def write_and_die():
-        die_while_writing(EPOCHS)
-        train_vae(run_dir=folder)
-
-    found.append((in_a_process(write_and_die), names(folder)))
-    found.append((in_a_process(lambda: compare(folder)), names(folder)))
+        found.append((in_a_process(partial(train, step)), names(folder)))
+    found.append((in_a_process(partial(compare, folder)), names(folder)))
     print(json.dumps(found))
