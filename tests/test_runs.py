@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 
 import killed_run
+from helpers import data, training
 from helpers.course import files, runs
 from helpers.course.runs import RunFolder
 from tiny_model import IMAGES, STEPS, Interrupt, Tiny, run, same, weights
@@ -396,6 +397,26 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, averaged, ste
     for key in ("epoch", "loss", "val_loss"):
         assert rest[key].tolist() == history[key].tolist()
     assert saved(tmp_path) == ["epoch-00003", "epoch-00004"]
+
+
+def test_data_that_turn_to_nan_leave_the_epochs_before(tmp_path, monkeypatch):
+    """The batch of step 8 (epoch 3, place 2) holds NaN; mended, the same command goes on."""
+    settings = dict(images=IMAGES, seed=7, validation=None, run_dir=tmp_path)
+    good = data.apply_protocol
+
+    def turning(images, protocol, key):
+        x = good(images, protocol, key)
+        is_bad = tf.reduce_all(tf.equal(key, data.noise_key(7, 2, 1)))
+        return tf.where(is_bad, x * np.nan, x)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "apply_protocol", turning)
+        with pytest.raises(training.TrainingDiverged, match="is nan at step 8, epoch 3"):
+            run(**settings)
+    assert saved(tmp_path) == ["epoch-00001", "epoch-00002"]
+    model, history = run(**settings)
+    assert len(history.epochs) == 4 and np.isfinite(history["loss"]).all()
+    assert all(np.isfinite(weight).all() for weight in weights(model))
 
 
 @pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16"])
