@@ -109,8 +109,9 @@ def averaged_logs(b, weights, means):
 
 
 def underflowing(b, weights, means):
-    b = b[:, None]
-    return np.log((np.where(b == 1, means, 1 - means).prod(axis=(2, 3, 4)) * weights).sum(axis=1))
+    p = np.where(b[:, None] == 1, means, 1 - means).prod(axis=(2, 3, 4)) @ weights
+    with np.errstate(divide="ignore"):
+        return np.log(p)
 
 
 ANSWERS = {
@@ -153,7 +154,8 @@ ANSWERS = {
             gathered,
         ],
         wrong=[
-            pipeline("shuffle", "batch", "toss", "cache"),  # as it stands in the lesson
+            pipeline("batch", "toss", "cache", "shuffle"),  # as it stands in the lesson
+            pipeline("shuffle", "batch", "toss", "cache"),  # all of it frozen
             pipeline("shuffle", "batch", "cache", "toss"),  # a frozen order
             pipeline("shuffle", "cache", "batch", "toss"),
             pipeline("toss", "cache", "shuffle", "batch"),  # frozen tosses
