@@ -272,21 +272,35 @@ def fit(
         model.compile(optimizer=optimizer, jit_compile=False, steps_per_execution=group)
         run = _Run(model, folder, epochs, math.inf if seconds is None else seconds)
         if not run.resume(verbose):
-            done = len(run.history.epochs)
-            x = data.pipeline(images, **batches, labels=labels, epochs=epochs, initial_epoch=done)
             report = stack.enter_context(_Report(run, steps, verbose))
-            model.fit(
-                x,
-                epochs=epochs,
-                initial_epoch=done,
-                steps_per_epoch=steps,
-                validation_data=_batched(validation, batch_size),
-                validation_freq=validation_freq,
-                callbacks=[StopOnNaN(), *callbacks, run, report],
-                shuffle=False,
-                verbose=0,
-            )
+            held_out = _batched(validation, batch_size)
+            callbacks = [StopOnNaN(), *callbacks, run, report]
+            _train(run, images, labels, batches, held_out, validation_freq, callbacks)
     return run.history
+
+
+def _train(
+    run: "_Run",
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    batches: dict,
+    held_out: tf.data.Dataset | None,
+    validation_freq: int,
+    callbacks: list[keras.callbacks.Callback],
+) -> None:
+    """Let Keras train the epochs that are left."""
+    done = len(run.history.epochs)
+    run.model.fit(
+        data.pipeline(images, labels=labels, epochs=run.epochs, initial_epoch=done, **batches),
+        epochs=run.epochs,
+        initial_epoch=done,
+        steps_per_epoch=data.steps_per_epoch(len(images), batches["batch_size"]),
+        validation_data=held_out,
+        validation_freq=validation_freq,
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=0,
+    )
 
 
 class _Run(keras.callbacks.Callback):
