@@ -125,6 +125,12 @@ def test_the_probe_is_linear_and_the_neighbours_see_raw_distances():
     assert votes == [1.0, 0.0]
 
 
+def test_held_out_scores_are_those_of_the_test_points():
+    points, labels = np.array([[0.0], [1.0]] * 20), np.array([0, 1] * 20)
+    wrong = held_out_scores(points, labels, points, 1 - labels, k=1)
+    assert wrong == {"knn": 0.0, "probe": 0.0}
+
+
 def test_bits_per_dim():
     uniform = -3072 * np.log(256)  # every one of the 256 levels equally likely
     assert bits_per_dim(uniform, 3072, "discretised_logistic") == pytest.approx(8)
