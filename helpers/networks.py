@@ -255,7 +255,7 @@ class ConvEncoder(ConvNet):
 
 @register
 class ConvDecoder(ConvNet):
-    """The mirror: dense to 32 channels, then transposed convolutions; a logit for each pixel."""
+    """`ConvEncoder` mirrored: dense, then transposed convolutions; a logit for each pixel."""
 
     outputs_per_pixel = 1
 
@@ -271,7 +271,7 @@ class ConvDecoder(ConvNet):
 
 @register
 class GaussianConvDecoder(ConvDecoder):
-    """The same with mean and log-variance of each pixel."""
+    """`ConvDecoder` with mean and log-variance of each pixel."""
 
     outputs_per_pixel = 2
 
@@ -416,7 +416,7 @@ class PyramidEncoder(Pyramid):
 
 @register
 class PyramidDecoder(Pyramid):
-    """The mirror, with one more residual block at half of the size; a logit for each pixel.
+    """`PyramidEncoder` mirrored, with a residual block at half of the size; a logit for each pixel.
 
     `filters`: dense width, channels of the thin image, at a quarter and at half of the size.
     """

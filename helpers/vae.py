@@ -141,7 +141,7 @@ class VAE(keras.Model):
         Each is called once, by `encode` and `decode`, which a subclass may have overridden: a
         subclassed model that was never called saves a file without weights.
         """
-        self.names: dict[str, str | None] = {}
+        self.network_names: dict[str, str | None] = {}
         for_flow = {"context_dim": CONTEXT_DIM} if self.iaf_steps else {}
         self.encoder = self._network(
             "encoder", encoder, ENCODERS, self.hidden_dim, self.latent_dim, **for_flow
@@ -175,10 +175,10 @@ class VAE(keras.Model):
     ) -> keras.layers.Layer:
         """Return the network that was given, or build the one of that name."""
         if isinstance(choice, keras.layers.Layer):
-            self.names[role] = None
+            self.network_names[role] = None
             return choice
         check_choice(role, choice, registry)
-        self.names[role] = choice
+        self.network_names[role] = choice
         return registry[choice](hidden_dim, output_shape, activation=self.activation, **context)
 
     def encode(
@@ -256,7 +256,7 @@ class VAE(keras.Model):
         ``log p(x|z) + log p(z) - log q(z|x)``, or with the closed-form KL
         (Kingma & Welling 2013, eq. 2 and 3).
         """
-        if not _is_symbolic(x):
+        if _has_values(x):
             self.check_images(x)
         log_px_z, kl = self.elbo_terms(x, seed=seed)
         return log_px_z - kl
@@ -282,7 +282,7 @@ class VAE(keras.Model):
         if isinstance(batches, tf.data.Dataset):
             batches = next(iter(batches.take(1)))
         x, *_ = keras.utils.unpack_x_y_sample_weight(batches)
-        if isinstance(x, np.ndarray) or (tf.is_tensor(x) and not _is_symbolic(x)):
+        if _has_values(x):
             self.check_images(x[:256])
 
     def train_step(self, data: tuple) -> dict[str, tf.Tensor]:
@@ -346,8 +346,8 @@ class VAE(keras.Model):
         config = {
             "latent_dim": self.latent_dim,
             "image_shape": list(self.image_shape),
-            "encoder": self.names["encoder"] or self.encoder,
-            "decoder": self.names["decoder"] or self.decoder,
+            "encoder": self.network_names["encoder"] or self.encoder,
+            "decoder": self.network_names["decoder"] or self.decoder,
             "likelihood": self.likelihood_name,
             "hidden_dim": list(self.hidden_dim),
             "activation": self.activation,
@@ -371,7 +371,7 @@ class VAE(keras.Model):
 
     def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
         """Mean of p(x|z) at the code of each image, shape (batch, height, width, channels)."""
-        if not _is_symbolic(x):
+        if _has_values(x):
             check_unit_interval(x)
         return self.call(x)
 
@@ -402,9 +402,9 @@ def _float32(outputs: Outputs) -> Outputs:
     return tf.nest.map_structure(lambda output: tf.cast(output, tf.float32), outputs)
 
 
-def _is_symbolic(x: tf.Tensor) -> bool:
-    """Whether x has no values yet, as inside a tf.function."""
-    return tf.is_tensor(x) and not hasattr(x, "numpy")
+def _has_values(x: object) -> bool:
+    """Whether x is an array or a tensor with values: inside a tf.function it has none yet."""
+    return isinstance(x, np.ndarray) or (tf.is_tensor(x) and hasattr(x, "numpy"))
 
 
 def _as_weight(beta: float) -> float:
