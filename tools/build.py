@@ -30,8 +30,8 @@ TITLE = "Variational autoencoders, hands on"
 SITE_OPENING = f"""# {TITLE}
 
 Numbered lessons that lead from raw pixels to an inverse autoregressive flow, in TensorFlow (Keras
-3) and TensorFlow Probability. What you see was executed: every derivation ends in a check, and
-every number was measured."""
+3) and TensorFlow Probability. What you see was executed: derivations end in checks, and the outputs
+of a lesson come from one run."""
 RUN_OPENING = f"""# {TITLE}
 
 Run in the *quick* profile on the embedded sample, which checks that every lesson works: the numbers
