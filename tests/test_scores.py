@@ -1,11 +1,16 @@
 """The score: log p(x) by importance sampling, its streamed sums, its draws and its error bars."""
 
+import importlib
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from helpers import evaluation
+from helpers.course import settings
+from helpers.course.datasets import Split
 from helpers.evaluation import add_log_weights, log_likelihood, no_weights
 from helpers.vae import VAE
 from linear_gaussian import exact_log_px, images, linear_vae
@@ -271,6 +276,26 @@ def test_monte_carlo_error_is_the_spread_of_repeated_estimates():
     spread = np.std(result.values.reshape(60, 8).mean(axis=1), ddof=1)
     assert 0.7 < result.monte_carlo_error * np.sqrt(60) / spread < 1.4
     assert result.standard_error > result.monte_carlo_error
+
+
+# --- AUROC, as the study of lesson 06 measures it ------------------------------------------------
+
+
+def test_every_score_of_the_study_says_the_stranger_the_higher(monkeypatch):
+    monkeypatch.syspath_prepend(settings.ROOT / "tools" / "studies")
+    monkeypatch.setenv("VAE_PROFILE", "quick")
+    study = importlib.import_module("application_study")
+    vae = small_vae()
+    for weight in vae.decoder.weights:
+        weight.assign(tf.zeros_like(weight))
+    vae.decoder.weights[-1].assign(tf.fill(vae.decoder.weights[-1].shape, -3.0))  # likes black
+    labels = np.array([3, 8] * 10, np.uint8)
+    images = np.where(labels == 3, 255, 0)[:, None, None, None] * np.ones((1, 4, 4, 1))
+    part = Split(images.astype(np.uint8), labels)
+    dataset = types.SimpleNamespace(validation=part, test=part)
+    counted = RNG.integers(0, 2, (50, 4, 4, 1))  # noise: the local coder has no preference
+    for found in study.aurocs(vae, 3, dataset, counted).values():
+        assert len(found) == 5 and set(found.values()) == {1.0}, found
 
 
 # --- Many images, large seeds, checks of numbers, bad input ------------------------------------
