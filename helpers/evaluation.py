@@ -74,7 +74,7 @@ def log_importance_weights(
 ) -> tf.Tensor:
     """Return log p(x|z) + log p(z) - log q(z|x) for draws z ~ q(z|x).
 
-    Burda et al. 2015, eq. 8. Built in notebook 02.
+    Burda et al. 2015, eq. 8. Built in lesson 02.
 
     Parameters
     ----------
@@ -351,7 +351,7 @@ def active_units(z_mean: npt.ArrayLike, threshold: float = 0.01) -> int:
 def leave_one_out_accuracy(points: np.ndarray, labels: np.ndarray, k: int = 10) -> float:
     """Share of the points whose class is that of most of their k nearest others.
 
-    Euclidean; of classes with equal votes the lowest wins. Built in notebook 05.
+    Euclidean; of classes with equal votes the lowest wins. Built in lesson 05.
 
     Parameters
     ----------
@@ -382,7 +382,7 @@ def held_out_scores(
     """Accuracies on test points of two classifiers that were fitted to training points.
 
     The k nearest neighbours take the points as they are. The probe is linear (Alain & Bengio 2016).
-    Built in notebook 05.
+    Built in lesson 05.
 
     Parameters
     ----------
@@ -448,7 +448,7 @@ def local_log_prob(x: np.ndarray, counted: np.ndarray) -> np.ndarray:
 
     p(pixel | ten pixels before it: two to the left, five in the row above, three two rows up) is
     what the images `counted` hold: the template of JBIG, a standard for scanned pages (ITU-T T.82).
-    Over all images of one size p sums to 1. Built in notebook 06.
+    Over all images of one size p sums to 1. Built in lesson 06.
 
     Parameters
     ----------

@@ -260,7 +260,7 @@ def as_points(
 
 
 def decode_plane(vae: VAE, values: np.ndarray) -> np.ndarray:
-    """Mean image of p(x|z) at every z = (z1, z2) of a square grid; built in notebook 03.
+    """Mean image of p(x|z) at every z = (z1, z2) of a square grid; built in lesson 03.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ def image_scatter(
     """Return a page element: a scatter that shows the image whose point is under the pointer.
 
     Pointer, touch or keys: arrows go to the nearest point that way, Page Up and Down through all.
-    Built in notebook 05.
+    Shown in lesson 05.
 
     Parameters
     ----------
