@@ -25,6 +25,8 @@ RESULTS = ROOT / "data" / "results.json"  # the studies' numbers
 
 # One setting per profile; whatever the caller's shell says about the others does not count.
 _ALWAYS = {"VAE_STRICT": "1", "VAE_RECORD": "", "VAE_SEED": "", "VAE_PROGRESS": "0"}
+# The debugger of older kernels writes a note about frozen modules.
+_ALWAYS["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
 QUICK = {"VAE_PROFILE": "quick", "VAE_DATA": "embedded", **_ALWAYS}
 LESSON = {"VAE_PROFILE": "lesson", "VAE_DATA": "", **_ALWAYS}
 ENVIRONMENTS = {"lesson": LESSON, "quick": QUICK}
