@@ -61,7 +61,7 @@ def test_make_optimizer_refuses(error, bad):
 @pytest.mark.parametrize("momentum", [0.999, 0.3])
 def test_the_average_has_a_momentum_that_rises(momentum):
     """Against the recurrence in NumPy: 12 steps of a weight that moves by whole numbers."""
-    weight = keras.Variable([0.0, 5.0])
+    weight, probe = keras.Variable([0.0, 5.0]), keras.Variable([0.0, 0.0])
     optimizer = training.make_optimizer(
         0.1, 12, warmup=0.0, schedule="constant", ema_momentum=momentum
     )
@@ -73,8 +73,8 @@ def test_the_average_has_a_momentum_that_rises(momentum):
         now = weight.numpy().astype(np.float64)
         kept = min(momentum, (1 + t) / (10 + t))
         average = now if t == 0 else kept * average + (1 - kept) * now
-    optimizer.finalize_variable_values([weight])
-    np.testing.assert_allclose(weight.numpy(), average, rtol=1e-5)
+        optimizer.finalize_variable_values([probe])
+        np.testing.assert_allclose(probe.numpy(), average, rtol=1e-5)
     assert np.abs(now - average).min() > 0.01  # an average, not the last weights
     assert optimizer.get_config()["ema_momentum"] == momentum
 

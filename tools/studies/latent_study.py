@@ -1,14 +1,12 @@
-"""Score the recorded models' latent spaces for notebook 05, on all 10,000 test images.
-
-    VAE_PROFILE=full VAE_RECORD=1 python tests/benchmarks/latent_study.py [NAME ...]
+"""Score the recorded models' latent spaces for lesson 05, on all 10,000 test images.
 
 train_k10             conv_k10: the network of conv_k40 with ten latents, at most 5 minutes
 pixels, pca           grey values, and 40 principal components of them
 conv_k2 … iaf_60      codes: posterior means of grey images, where the model is at hand
 …_posterior           the same with the posterior's log-variances beside the means
 
-Training resumes (`build/runs/`). Each row is recorded as soon as it is done: an interrupted study
-goes on with the names that are missing.
+Each row is recorded as soon as it is done: an interrupted study goes on with the names that are
+missing.
 
 k-NN (k = 10) and the linear probe are fitted to the 55,000 training images. What was to choose was
 chosen on the validation images: grey values rather than coin tosses as input, log-variances beside
@@ -18,100 +16,120 @@ on train + validation, without labels.) t-SNE sees the test images alone.
 
 import sys
 import time
-from functools import cache, partial
+from functools import partial
+
+import study
+
+from helpers import data, evaluation  # isort: skip  (first: imports TensorFlow quietly)
 
 import conv_study
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
 from sklearn.metrics import silhouette_score
-from study import CHECKPOINTS, run
 
-from helpers import data, evaluation
+from helpers.course import records
 
 SEED = 42
 MODELS = ("conv_k2", "conv_k10", "conv_k40", "iaf_15", "iaf_60")
-HEADLINES = {  # what goes to the README's table
-    "conv_k40": ("knn",), "conv_k40_posterior": ("probe", "tsne_knn"),
+# What goes to the README's table.
+HEADLINES = {
+    "conv_k40": ("knn",),
+    "conv_k40_posterior": ("probe", "tsne_knn"),
     "iaf_60_posterior": ("knn", "probe", "tsne_knn"),
-}  # fmt: skip
+}
 TRUSTED = 5_000  # images whose trustworthiness is measured: it takes all pairs' ranks
 
 
-@cache
-def mnist():
-    """The images and the one record of this call's numbers."""
-    dataset = data.load_mnist()
-    return evaluation.Results("05", dataset), dataset
+def few_of(split: data.Split, quick: int) -> tuple:
+    """Images and labels of a split; in the quick profile so many of them."""
+    some = slice(study.size(None, quick))
+    return split.images[some], split.labels[some]
 
 
 def train_k10() -> None:
-    model, decoder, fit = conv_study.HEADLINES["conv_k40"]
-    recipe = model | {"latent_dim": 10}, decoder, fit | {"epochs": 14, "seconds": 280}
+    """Train conv_k40's network with ten latents."""
+    model, decoder, options = conv_study.HEADLINES["conv_k40"]
+    recipe = model | {"latent_dim": 10}, decoder, options | {"epochs": 14, "seconds": 280}
     conv_study.headline("conv_k10", recipe, "05")
 
 
 def grey_rows(images):
+    """Grey values, one row for each image."""
     return data.rescale(images).reshape(len(images), -1)
 
 
-def pca(*sets):
-    model = PCA(40, random_state=SEED).fit(grey_rows(sets[0]))
-    return [model.transform(grey_rows(images)) for images in sets]
-
-
-def codes(name, *sets):
-    """The points of a model, or None where it is not at hand."""
+def points_of(name: str, *sets) -> list | None:
+    """Return the points of a row for each set of images, or None where its model is missing."""
+    if name == "pixels":
+        return [grey_rows(images) for images in sets]
+    if name == "pca":
+        model = PCA(40, random_state=SEED).fit(grey_rows(sets[0]))
+        return [model.transform(grey_rows(images)) for images in sets]
     model_name = name.removesuffix("_posterior")
-    if not (CHECKPOINTS / f"{model_name}.keras").exists():
+    vae = records.load_recorded_model(model_name)
+    if vae is None:
         return None
-    vae, points = evaluation.load_recorded(model_name), []
+    points = []
     for images in sets:
-        x = data.prepare(images, "grey")
-        moments = evaluation.posterior_moments(vae, x, grey=True)
+        moments = evaluation.posterior_moments(vae, data.prepare(images, "grey"), grey=True)
         points.append(np.concatenate(moments, axis=1) if name != model_name else moments[0])
     return points
 
 
+def tsne_scores(points, labels) -> dict[str, float]:
+    """Scores of a picture of the points, and the seconds that it took."""
+    start = time.perf_counter()
+    picture = TSNE(2, init="pca", random_state=SEED).fit_transform(points)
+    seconds = time.perf_counter() - start
+    few = slice(TRUSTED)
+    return {
+        "tsne_knn": evaluation.leave_one_out_accuracy(picture, labels),
+        "tsne_silhouette": silhouette_score(picture, labels),
+        "tsne_trustworthiness": trustworthiness(points[few], picture[few], n_neighbors=10),
+        "tsne_seconds": seconds,
+    }
+
+
 def row(name: str) -> None:
     """Record one row of the table."""
-    results, dataset = mnist()
-    start, test = time.perf_counter(), dataset.test
-    sets = dataset.train.images, test.images
-    if name == "pixels":
-        points = [grey_rows(images) for images in sets]
-    else:
-        points = pca(*sets) if name == "pca" else codes(name, *sets)
-    if points is None:
-        return print(f"{name}: no file, no row")
-    fitted, points = points
+    dataset = data.load_mnist()
+    images, train_labels = few_of(dataset.train, 60)
+    test_images, labels = few_of(dataset.test, 60)
+    start = time.perf_counter()
+    sets = points_of(name, images, test_images)
+    if sets is None:
+        return
+    fitted, points = sets
     scores = evaluation.held_out_scores(
-        fitted, dataset.train.labels, points, test.labels, standardise=name != "pixels"
+        fitted, train_labels, points, labels, standardise=name != "pixels"
     )
-    scores["leave_one_out_knn"] = evaluation.leave_one_out_accuracy(points, test.labels)
-    scores["silhouette"] = silhouette_score(points, test.labels)
-    begun = time.perf_counter()
-    picture = TSNE(2, init="pca", random_state=SEED).fit_transform(points)
-    tsne_seconds = time.perf_counter() - begun
-    scores["tsne_knn"] = evaluation.leave_one_out_accuracy(picture, test.labels)
-    scores["tsne_silhouette"] = silhouette_score(picture, test.labels)
-    few = slice(TRUSTED)
-    scores["tsne_trustworthiness"] = trustworthiness(points[few], picture[few], n_neighbors=10)
-    seconds = round(time.perf_counter() - start, 1)
-    key = f"mnist/grey/{name}"
+    scores["leave_one_out_knn"] = evaluation.leave_one_out_accuracy(points, labels)
+    scores["silhouette"] = silhouette_score(points, labels)
+    scores |= tsne_scores(points, labels)
+    seconds = {
+        "tsne_seconds": scores.pop("tsne_seconds"),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    results, key = study.results("05", dataset), f"mnist/grey/{name}"
     for metric, value in scores.items():
         results.record(
-            f"{key}/{metric}", value, seed=SEED, seconds=seconds, test_images=len(points),
-            fitted_images=len(fitted), numbers=points.shape[1],
+            f"{key}/{metric}",
+            value,
+            seed=SEED,
+            seconds=seconds["seconds"],
+            test_images=len(points),
+            fitted_images=len(fitted),
+            numbers=points.shape[1],
             headline=metric in HEADLINES.get(name, ()),
-        )  # fmt: skip
-    results.record(f"{key}/tsne_seconds", tsne_seconds, seed=SEED, timing=True)
-    results.record(f"{key}/seconds", seconds, seed=SEED, timing=True)
+        )
+    for metric, value in seconds.items():
+        results.record(f"{key}/{metric}", value, seed=SEED, timing=True)
     print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items()))
 
 
 ROWS = ["pixels", "pca", *MODELS, *(f"{name}_posterior" for name in MODELS[1:])]
-STUDIES = {"train_k10": train_k10} | {name: partial(row, name) for name in ROWS}
+PARTS = {"train_k10": train_k10} | {name: partial(row, name) for name in ROWS}
 
 if __name__ == "__main__":
-    sys.exit(run(STUDIES, sys.argv[1:]))
+    sys.exit(study.call(PARTS, sys.argv[1:], __doc__))

@@ -1,16 +1,11 @@
-"""Train and score the best MLP VAE of notebook 02: five minutes, all 10,000 test images.
-
-    VAE_PROFILE=full VAE_RECORD=1 python tests/benchmarks/mlp_study.py [NAME ...]
-
-Resumable: the same command goes on after an interruption (`build/runs/`).
-"""
+"""Train and score the best MLP VAE of lesson 02: five minutes, all 10,000 test images."""
 
 import sys
 from functools import partial
 
-from study import run, train_and_score
+import study
 
-from helpers import data, evaluation
+from helpers import data
 from helpers.vae import VAE
 
 SEED = 42
@@ -24,14 +19,24 @@ MODELS = {
 
 def train(name: str) -> None:
     """Train on train + validation for five minutes, save the model, score it."""
-    model, fit = MODELS[name]
+    model, options = MODELS[name]
     dataset = data.load_mnist()
-    train_and_score(
-        evaluation.Results("02", dataset), dataset, lambda: VAE(**model, seed=SEED), name=name,
-        protocol="dynamic", seed=SEED, seconds=300, joined=True, steps_per_execution=10,
-        validation_freq=10, **fit,
-    )  # fmt: skip
+    study.train_and_score(
+        "02",
+        dataset,
+        lambda: VAE(**model, seed=SEED),
+        name=name,
+        protocol="dynamic",
+        seed=SEED,
+        seconds=300,
+        joined=True,
+        steps_per_execution=10,
+        validation_freq=10,
+        **options,
+    )
 
+
+PARTS = {name: partial(train, name) for name in MODELS}
 
 if __name__ == "__main__":
-    sys.exit(run({name: partial(train, name) for name in MODELS}, sys.argv[1:]))
+    sys.exit(study.call(PARTS, sys.argv[1:], __doc__))

@@ -1,7 +1,5 @@
 """Seconds of training to the final test ELBO of TensorFlow's tutorial: K = 2, threshold, -156.6.
 
-    VAE_RECORD=1 python tests/benchmarks/time_to_elbo.py [ROUNDS]
-
 Three contestants, in turns, so that a change of the machine's speed meets all: the tutorial's
 settings (batch 32, Adam 1e-4, 10 epochs over 60,000 images, its layers; its encoder's convolutions
 pad here), a convolutional VAE with dense layers between its convolutions and z, and an MLP. The
@@ -9,7 +7,7 @@ clock runs from the first training call, tracing included; test evaluations are 
 three rounds. What counts is depth next to a z of two numbers, the closed-form KL, the batch and the
 rate: the tutorial's design with filters (16, 32), GELU, batch 128, rate 3e-3 and the Monte Carlo
 KL, ended at -166.4 after three epochs.
-Resumable: finished runs are kept in `build/runs/time_to_elbo.json`.
+Finished runs are kept in build/runs/time_to_elbo.json.
 """
 
 import json
@@ -17,34 +15,38 @@ import statistics
 import sys
 import time
 
-from study import RUNS
+import study
 
-from helpers import data, evaluation, training  # isort: skip  (first: imports TensorFlow quietly)
+from helpers import data  # isort: skip  (first: imports TensorFlow quietly)
 
 import keras
 import numpy as np
 from keras import layers
 
+from helpers.course.files import write_whole
 from helpers.networks import ConvNet, ResidualDecoder
 from helpers.vae import VAE
 
 TARGET = -156.6
-SEED = 42
-CONTESTANTS = {  # network, batch size, epochs, peak rate, schedule, steps between evaluations
+SEED, ROUNDS = 42, 3
+ONCE_AN_EPOCH = 18_750  # steps of the tutorial's training
+CONTESTANTS = {  # network, fit, steps between evaluations
     "tutorial": (
         dict(encoder="conv", decoder="conv", hidden_dim=(32, 64), activation="relu"),
-        32, 10, 1e-4, "constant", 18_750,
+        dict(batch_size=32, epochs=10, learning_rate=1e-4, schedule="constant", warmup=0.0),
+        ONCE_AN_EPOCH,
     ),
     "conv": (
         dict(encoder=(16, 256, 256), decoder=(256, 256, 16), activation="gelu", kl="analytic"),
-        128, 2, 3e-3, "cosine", 50,
+        dict(batch_size=128, epochs=2, learning_rate=3e-3),
+        50,
     ),
     "mlp": (
         dict(hidden_dim=(256, 256, 256), activation="gelu", kl="analytic"),
-        128, 2, 3e-3, "cosine", 50,
+        dict(batch_size=128, epochs=2, learning_rate=3e-3),
+        50,
     ),
-}  # fmt: skip
-FILE = RUNS / "time_to_elbo.json"
+}
 
 
 class PatchEncoder(ConvNet):
@@ -52,9 +54,12 @@ class PatchEncoder(ConvNet):
 
     def make_layers(self):
         patches, *widths = self.filters
-        first = layers.Conv2D(patches, 4, 4, activation=self.activation), layers.Flatten()
-        dense = [layers.Dense(width, self.activation) for width in widths]
-        return *first, *dense, self.last(layers.Dense)
+        return [
+            layers.Conv2D(patches, 4, 4, activation=self.activation),
+            layers.Flatten(),
+            *(layers.Dense(width, self.activation) for width in widths),
+            layers.Dense(self.num_outputs),
+        ]
 
 
 class Clock(keras.callbacks.Callback):
@@ -75,62 +80,73 @@ class Clock(keras.callbacks.Callback):
         elbos = [self.model.elbo(x, seed=(1, i)) for i, x in enumerate(self.test)]
         self.points.append((now - self.start - self.evaluating, float(np.mean(elbos))))
         self.evaluating += time.perf_counter() - now
-        self.model.stop_training = self.points[-1][1] >= TARGET and self.every < 18_750
+        self.model.stop_training = self.points[-1][1] >= TARGET and self.every < ONCE_AN_EPOCH
 
 
 def run(name: str, seed: int) -> dict:
     """Train one contestant; return seconds and test ELBO at the target, or at its end."""
-    network, batch_size, epochs, rate, schedule, every = CONTESTANTS[name]
+    network, options, every = CONTESTANTS[name]
     dataset = data.load_mnist()
     images = np.concatenate([dataset.train.images, dataset.validation.images])
-    test = data.prepare(dataset.test.images, "threshold").reshape(20, -1, 28, 28, 1)
-    training.set_seed(seed)
+    test = data.prepare(dataset.test.images, "threshold")[: study.size(None, 4)]
+    keras.utils.set_random_seed(seed)
     if name == "conv":
-        encoder, decoder = network["encoder"], network["decoder"]
-        options = dict(activation=network["activation"])
+        options_of_both = dict(activation=network["activation"])
         network = network | dict(
-            encoder=PatchEncoder(encoder, 2, **options),
-            decoder=ResidualDecoder(decoder, dataset.image_shape, blocks=0, **options),
+            encoder=PatchEncoder(network["encoder"], 2, **options_of_both),
+            decoder=ResidualDecoder(
+                network["decoder"], dataset.image_shape, blocks=0, **options_of_both
+            ),
         )
     vae = VAE(2, **network, seed=seed)
-    clock = Clock(test, every)
-    training.fit(
-        vae, images, epochs=epochs, batch_size=batch_size, protocol="threshold", seed=seed,
-        learning_rate=rate, schedule=schedule, warmup=0.0 if schedule == "constant" else 0.05,
-        steps_per_execution=1, callbacks=[clock], verbose=0,
-    )  # fmt: skip
+    batches = test.reshape(study.size(20, 2), -1, *dataset.image_shape)
+    clock = Clock(batches, study.size(every, 1))
+    study.fit(vae, images, protocol="threshold", seed=seed, callbacks=[clock], verbose=0, **options)
     seconds, elbo = clock.points[-1]
     return {"seconds": seconds, "elbo": elbo, "points": clock.points}
 
 
-def main(rounds: int = 3) -> int:
-    done = json.loads(FILE.read_text()) if FILE.exists() else {}
+def take_turns(rounds: int) -> dict[str, list[dict]]:
+    """Return the runs of each contestant; what is finished is kept."""
+    file = study.runs_dir() / "time_to_elbo.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    done = json.loads(file.read_text()) if file.exists() else {}
     for i in range(rounds):
         for name in CONTESTANTS:
             if f"{name} {i}" not in done:
                 done[f"{name} {i}"] = run(name, SEED + i)
-                FILE.parent.mkdir(parents=True, exist_ok=True)
-                FILE.write_text(json.dumps(done, indent=1))
+                write_whole(file, json.dumps(done, indent=1).encode())
             got = done[f"{name} {i}"]
             print(f"round {i + 1}, {name}: {got['seconds']:.1f} s, test ELBO {got['elbo']:.2f}")
-    results = evaluation.Results("03", data.load_mnist())
-    median = {}
-    for name in CONTESTANTS:
-        runs = [done[f"{name} {i}"] for i in range(rounds)]
-        median[name] = statistics.median(r["seconds"] for r in runs)
-        if name != "tutorial" and min(r["elbo"] for r in runs) < TARGET:
+    return {name: [done[f"{name} {i}"] for i in range(rounds)] for name in CONTESTANTS}
+
+
+def compare() -> None:
+    """Record the median seconds of each contestant, and how much faster than the tutorial's."""
+    found = take_turns(study.size(ROUNDS, 1))
+    results = study.results("03", data.load_mnist())
+    median = {name: statistics.median(r["seconds"] for r in runs) for name, runs in found.items()}
+    for name, runs in found.items():
+        missed = name != "tutorial" and min(run["elbo"] for run in runs) < TARGET
+        if missed and not study.size(False, True):
             sys.exit(f"error: {name} did not reach {TARGET} in every round")
         key = f"mnist/threshold/time_to_elbo_{name}"
         results.record(
-            f"{key}/seconds", median[name], seed=SEED, timing=True, unit="s",
-            rounds=[round(r["seconds"], 2) for r in runs], elbos=[r["elbo"] for r in runs],
-        )  # fmt: skip
+            f"{key}/seconds",
+            median[name],
+            seed=SEED,
+            timing=True,
+            unit="s",
+            rounds=[round(run["seconds"], 2) for run in runs],
+            elbos=[run["elbo"] for run in runs],
+        )
         if name != "tutorial":
             ratio = median["tutorial"] / median[name]
             results.record(f"{key}/times_faster", ratio, seed=SEED, timing=True, headline=True)
             print(f"{name}: {ratio:.1f} times faster than the tutorial's settings")
-    return 0
 
+
+PARTS = {"time": compare}
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    sys.exit(study.call(PARTS, sys.argv[1:], __doc__))
