@@ -1,4 +1,7 @@
-"""Images: loading, protocols and the `tf.data` pipeline. Built in notebook 01."""
+"""Images: loading, protocols and the `tf.data` pipeline.
+
+Protocols, noise keys and the order of an epoch are built in lesson 01.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -60,17 +63,17 @@ def random_subset(images: np.ndarray, size: int) -> np.ndarray:
     images : array
         Shape (n, …); the labels (n,) of the same images give the labels of the same subset.
     size : int
-        At most n.
+        Where it is above n, a line says so and all n are returned: the embedded samples are small.
 
     Returns
     -------
     np.ndarray
-        Shape (size, …).
+        Shape (min(size, n), …).
     """
     check_whole(size=size)
     n = len(images)
     if size > n:
-        raise ValueError(f"size must be at most {n}, the number of images, got {size}")
+        print(f"Note: {size} images were asked for, and {n} are there: all of them are taken.")
     return np.asarray(images)[fixed_order(n, TEST_SEED)[:size]]
 
 

@@ -31,9 +31,11 @@ def test_the_random_subset_is_fixed_nested_and_pairs_images_with_labels():
     assert sorted(data.random_subset(np.arange(1000), 1000)) == list(range(1000))
 
 
-def test_a_subset_cannot_be_larger_than_the_whole():
-    with pytest.raises(ValueError, match=r"size must be at most 10, .*, got 11"):
-        data.random_subset(np.zeros(10), 11)
+def test_a_subset_larger_than_the_whole_is_the_whole_and_says_so(capsys):
+    assert sorted(data.random_subset(np.arange(10), 11)) == list(range(10))
+    assert "11 images were asked for, and 10 are there" in capsys.readouterr().out
+    data.random_subset(np.arange(10), 10)
+    assert not capsys.readouterr().out
 
 
 # --- Noise keys -----------------------------------------------------------------------------------
