@@ -117,7 +117,8 @@ class VAE(keras.Model):
         self._make_networks(encoder, decoder)
         self.trackers = {k: keras.metrics.Mean(k) for k in ("loss", "reconstruction", "kl")}
         self.built = True
-        # For tf.train.Checkpoint, which does not look into the lists of Keras 3's layers.
+        # For tf.train.Checkpoint, which does not look into the lists of Keras 3's layers (nor into
+        # a list that a subclass adds).
         weights = {f"weight_{i}": weight.value for i, weight in enumerate(self.weights)}
         self.for_checkpoints = tf.train.Checkpoint(**weights)
 
