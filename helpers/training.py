@@ -250,70 +250,130 @@ def fit(
         Another training uses `run_dir`.
     """
     rate = dict(warmup=warmup, schedule=schedule, clipnorm=clipnorm, ema_momentum=ema_momentum)
-    batches = dict(protocol=protocol, batch_size=batch_size, seed=seed)
-    plain = dict(batches, **rate, epochs=epochs, validation_freq=validation_freq)
-    plain["learning_rate"] = learning_rate
+    plain = dict(protocol=protocol, batch_size=batch_size, seed=seed, epochs=epochs)
+    plain |= dict(rate, validation_freq=validation_freq, learning_rate=learning_rate)
     _check_plain(steps_per_execution=steps_per_execution, seconds=seconds, verbose=verbose, **plain)
-    images, validation = as_uint8_images(images), _as_validation(validation, labels)
-    _check_model(model, optimizer, protocol)
-    _check_images(model, data.prepare(images[:batch_size], protocol, seed=seed), validation)
-    steps = data.steps_per_epoch(len(images), batch_size)
-    group = _steps_per_call(model, images, validation, batch_size, steps_per_execution)
+    task = _Task(model, as_uint8_images(images), labels, validation, optimizer, plain)
     with contextlib.ExitStack() as stack:
         folder, planned = None, epochs
         if run_dir is not None:
-            settings = plain | _settings(model, images, labels, validation, optimizer)
             folder = stack.enter_context(RunFolder(run_dir))
-            may_extend = optimizer is not None or schedule == "constant"
-            planned = folder.agree(settings, may_extend=may_extend)
+            planned = folder.agree(task.settings(), may_extend=task.may_extend)
         stack.enter_context(model.distribute_strategy.scope())
-        optimizer = optimizer or make_optimizer(learning_rate, planned * steps, **rate)
-        # XLA off: it slows convolutions down on a CPU, and Keras would choose by itself.
-        model.compile(optimizer=optimizer, jit_compile=False, steps_per_execution=group)
-        run = _Run(model, folder, epochs, math.inf if seconds is None else seconds)
+        task.compile(planned, steps_per_execution)
+        run = _Run(model, folder, epochs, seconds)
         if not run.resume(verbose):
-            report = stack.enter_context(_Report(run, steps, verbose))
-            held_out = _batched(validation, batch_size)
-            callbacks = [StopOnNaN(), *callbacks, run, report]
-            _train(run, images, labels, batches, held_out, validation_freq, callbacks)
+            report = stack.enter_context(_Report(run, task.steps, verbose))
+            task.train(run, [StopOnNaN(), *callbacks, run, report])
     return run.history
 
 
-def _train(
-    run: "_Run",
-    images: np.ndarray,
-    labels: np.ndarray | None,
-    batches: dict,
-    held_out: tf.data.Dataset | None,
-    validation_freq: int,
-    callbacks: list[keras.callbacks.Callback],
-) -> None:
-    """Let Keras train the epochs that are left."""
-    done = len(run.history.epochs)
-    run.model.fit(
-        data.pipeline(images, labels=labels, epochs=run.epochs, initial_epoch=done, **batches),
-        epochs=run.epochs,
-        initial_epoch=done,
-        steps_per_epoch=data.steps_per_epoch(len(images), batches["batch_size"]),
-        validation_data=held_out,
-        validation_freq=validation_freq,
-        callbacks=callbacks,
-        shuffle=False,
-        verbose=0,
-    )
+@dataclass
+class _Task:
+    """What `fit` is to train, and on what; `plain` holds its numbers and names."""
+
+    model: keras.Model
+    images: np.ndarray
+    labels: np.ndarray | None
+    validation: np.ndarray | None
+    optimizer: keras.optimizers.Optimizer | None
+    plain: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.batch_size, self.protocol = self.plain["batch_size"], self.plain["protocol"]
+        self.steps = data.steps_per_epoch(len(self.images), self.batch_size)
+        # Whether more epochs than were planned are well defined.
+        self.may_extend = self.optimizer is not None or self.plain["schedule"] == "constant"
+        self._check()
+
+    def _check(self) -> None:
+        """Check what fits together; validation images become float32."""
+        _check_model(self.model, self.optimizer, self.protocol)
+        if self.validation is not None and self.labels is not None:
+            raise ValueError("labels and validation: give one of them")
+        self.validation = _as_validation(self.validation)
+        if hasattr(self.model, "check_images"):
+            first = self.images[: self.batch_size]
+            self.model.check_images(data.prepare(first, self.protocol, seed=self.plain["seed"]))
+            if self.validation is not None:
+                self.model.check_images(self.validation)
+        self._check_shares()
+
+    def _check_shares(self) -> None:
+        """Check that every batch can be dealt out to the replicas."""
+        replicas = self.model.distribute_strategy.num_replicas_in_sync
+        for n in (len(self.images), 0 if self.validation is None else len(self.validation)):
+            if self.batch_size % replicas or n % self.batch_size % replicas:
+                raise ValueError(
+                    f"{n} images in batches of {self.batch_size}: not every batch, the last "
+                    f"included, can be dealt out equally to {replicas} replicas"
+                )
+
+    def settings(self) -> dict[str, Any]:
+        """Return what makes this run this one; contents by their digest."""
+        trained = {id(weight) for weight in self.model.trainable_weights}
+        frozen = [i for i, w in enumerate(self.model.weights) if id(w) not in trained]
+        return self.plain | {
+            "images": array_digest(self.images),
+            "labels": array_digest(self.labels),
+            "validation": array_digest(self.validation),
+            "optimizer": None if self.optimizer is None else self.optimizer.get_config(),
+            "model": {"class": type(self.model).__name__, **_config_of(self.model)},
+            "frozen weights": frozen,
+            "precision": self.model.dtype_policy.name,
+            "code": method_digests(type(self.model)),
+        }
+
+    def compile(self, planned: int, steps_per_execution: int) -> None:
+        """Give the model its optimizer, whose rate is planned for so many epochs."""
+        optimizer = self.optimizer
+        if optimizer is None:
+            names = ("warmup", "schedule", "clipnorm", "ema_momentum")
+            rate = {name: self.plain[name] for name in names}
+            peak, total_steps = self.plain["learning_rate"], planned * self.steps
+            optimizer = make_optimizer(peak, total_steps, **rate)
+        # A divisor of an epoch's steps: a call across two epochs would take data of the next one.
+        most = min(self.steps, steps_per_execution)
+        group = max(k for k in range(1, most + 1) if self.steps % k == 0)
+        # Keras' loop over the steps of a call fails where there are several replicas (3.15).
+        alone = self.model.distribute_strategy.num_replicas_in_sync == 1
+        # XLA off: it slows convolutions down on a CPU, and Keras would choose by itself.
+        self.model.compile(
+            optimizer=optimizer, jit_compile=False, steps_per_execution=group if alone else 1
+        )
+
+    def train(self, run: "_Run", callbacks: list[keras.callbacks.Callback]) -> None:
+        """Let Keras train the epochs that are left."""
+        done, held_out = len(run.history.epochs), None
+        if self.validation is not None:
+            held_out = tf.data.Dataset.from_tensor_slices(self.validation).batch(self.batch_size)
+            held_out = data.without_autotune(held_out)
+        batches = {name: self.plain[name] for name in ("protocol", "batch_size", "seed", "epochs")}
+        self.model.fit(
+            data.pipeline(self.images, labels=self.labels, initial_epoch=done, **batches),
+            epochs=self.plain["epochs"],
+            initial_epoch=done,
+            steps_per_epoch=self.steps,
+            validation_data=held_out,
+            validation_freq=self.plain["validation_freq"],
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=0,
+        )
 
 
 class _Run(keras.callbacks.Callback):
     """Measures and saves; behind the caller's callbacks, so that it saves what they changed."""
 
     def __init__(
-        self, model: keras.Model, folder: RunFolder | None, epochs: int, budget: float
+        self, model: keras.Model, folder: RunFolder | None, epochs: int, seconds: float | None
     ) -> None:
         super().__init__()
         self.set_model(model)
         model.optimizer.build(model.trainable_variables)
         self.state = [*model.variables, *model.optimizer.variables]
-        self.folder, self.epochs, self.budget = folder, epochs, budget
+        self.folder, self.epochs = folder, epochs
+        self.budget = math.inf if seconds is None else seconds
         self.history = History()
         self.stopped = False  # by a callback
 
@@ -391,13 +451,9 @@ class _Report(keras.callbacks.Callback):
         if self.bar is not None:
             self.bar.close()
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.seen = 0
-
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if self.bar is not None:  # Keras counts the steps of an epoch from 0
-            self.bar.update(batch + 1 - self.seen)
-            self.seen = batch + 1
+        if self.bar is not None:
+            self.bar.update(self.model.steps_per_execution)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if not self.verbose or not (epoch + 1 in self.lines or self.model.stop_training):
@@ -464,20 +520,10 @@ def _check_model(
         LIKELIHOODS[name].check_protocol(protocol)
 
 
-def _check_images(model: keras.Model, first: np.ndarray, validation: np.ndarray | None) -> None:
-    """Let the model, if it can, check the first batch and the validation images."""
-    if hasattr(model, "check_images"):
-        model.check_images(first)
-        if validation is not None:
-            model.check_images(validation)
-
-
-def _as_validation(validation: np.ndarray | None, labels: np.ndarray | None) -> np.ndarray | None:
+def _as_validation(validation: np.ndarray | None) -> np.ndarray | None:
     """Return validation images as float32."""
     if validation is None:
         return None
-    if labels is not None:
-        raise ValueError("labels and validation: give one of them")
     validation = np.asarray(validation)
     if validation.dtype.kind != "f":
         raise TypeError(
@@ -487,61 +533,14 @@ def _as_validation(validation: np.ndarray | None, labels: np.ndarray | None) -> 
     return validation.astype(np.float32, copy=False)
 
 
-def _batched(validation: np.ndarray | None, batch_size: int) -> tf.data.Dataset | None:
-    """Return validation images in batches."""
-    if validation is None:
-        return None
-    return data.without_autotune(tf.data.Dataset.from_tensor_slices(validation).batch(batch_size))
-
-
-def _steps_per_call(
-    model: keras.Model,
-    images: np.ndarray,
-    validation: np.ndarray | None,
-    batch_size: int,
-    steps_per_execution: int,
-) -> int:
-    """Return how many steps Keras takes in one call; check that every batch can be dealt out."""
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    for n in (len(images), 0 if validation is None else len(validation)):
-        if batch_size % replicas or n % batch_size % replicas:
-            raise ValueError(
-                f"{n} images in batches of {batch_size}: not every batch, the last included, can "
-                f"be dealt out equally to {replicas} replicas"
-            )
-    if replicas > 1:  # Keras' loop over the steps of a call fails there (3.15)
-        return 1
-    # A divisor of an epoch's steps: a call across two epochs would take data of the next one.
-    steps = data.steps_per_epoch(len(images), batch_size)
-    most = min(steps, steps_per_execution)
-    return max(k for k in range(1, most + 1) if steps % k == 0)
-
-
-def _settings(
-    model: keras.Model,
-    images: np.ndarray,
-    labels: np.ndarray | None,
-    validation: np.ndarray | None,
-    optimizer: keras.optimizers.Optimizer | None,
-) -> dict[str, Any]:
-    """Return what makes a run this one, beside plain numbers: contents by their digest."""
-    trained = {id(weight) for weight in model.trainable_weights}
+def _config_of(model: keras.Model) -> dict[str, Any]:
+    """Return a model's own settings; TypeError where it does not give them."""
     try:
-        config = json.loads(as_json(model.get_config()))
+        return json.loads(as_json(model.get_config()))
     except (NotImplementedError, TypeError) as error:
-        name = type(model).__name__
+        name, reason = type(model).__name__, str(error).split("\n")[0]
         raise TypeError(
             f"run_dir needs the settings of the model, and {name}.get_config() does not give them "
-            f"({str(error).split(chr(10))[0]}): return there what {name}() takes, as numbers and "
-            "strings, or leave run_dir out"
+            f"({reason}): return there what {name}() takes, as numbers and strings, or leave "
+            "run_dir out"
         ) from error
-    return {
-        "images": array_digest(images),
-        "labels": array_digest(labels),
-        "validation": array_digest(validation),
-        "optimizer": None if optimizer is None else optimizer.get_config(),
-        "model": {"class": type(model).__name__, **config},
-        "frozen weights": [i for i, w in enumerate(model.weights) if id(w) not in trained],
-        "precision": model.dtype_policy.name,
-        "code": method_digests(type(model)),
-    }

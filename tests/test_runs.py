@@ -442,6 +442,9 @@ def test_a_finished_run_is_only_loaded(tmp_path, capsys):
     assert capsys.readouterr().out == "resumed after epoch 4/4: the run is over\n"
     assert same(weights(first), weights(second)) and again.epochs == history.epochs
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")} == files
+    next(tmp_path.glob("final-*.npz")).unlink()  # as if killed before it was written
+    third, _ = run(run_dir=tmp_path, ema_momentum=0.9, validation=None)
+    assert same(weights(first), weights(third))
 
 
 def stop_after(epochs, best=1):

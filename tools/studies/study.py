@@ -177,35 +177,22 @@ def train_and_score(
     the kept model is float32, and what 200 images gain by that stands on record.
     """
     key = f"{dataset.name.lower()}/{protocol}/{name}"
+    options |= dict(protocol=protocol, seed=seed, key=f"{lesson}/{key}/log_px", verbose=1)
     images = dataset.train.images
     if joined:
         images = np.concatenate([images, dataset.validation.images])
+    validation = data.prepare(dataset.validation.images, protocol, seed=data.TEST_SEED)
     keras.utils.set_random_seed(seed)
     keras.mixed_precision.set_global_policy(precision)
     trained = build()
-    history = fit(
-        trained,
-        images,
-        key=f"{lesson}/{key}/log_px",
-        protocol=protocol,
-        seed=seed,
-        validation=data.prepare(dataset.validation.images, protocol, seed=data.TEST_SEED),
-        run_dir=runs_dir() / name,
-        verbose=1,
-        **options,
-    )
+    history = fit(trained, images, validation=validation, run_dir=runs_dir() / name, **options)
     found, vae = results(lesson, dataset), under_policy(trained, "float32")
     test = data.prepare(dataset.test.images, protocol, seed=data.TEST_SEED)
     test = test[: size(test_images, QUICK_BATCH)]
     common = {"seed": seed, "seconds": round(history.seconds, 1)}
-    facts = {
-        "epochs": len(history.epochs),
-        "batch_size": options["batch_size"],
-        "images": len(images),
-        "weights": vae.count_params(),
-        "precision": precision,
-        "headline": keep,
-    }
+    facts = {"epochs": len(history.epochs), "batch_size": options["batch_size"]}
+    facts |= {"images": len(images), "weights": vae.count_params()}
+    facts |= {"precision": precision, "headline": keep}
     if keep:
         keep_model(found, vae, test, key, name, common)
     scored = vae if precision == "float32" else under_policy(trained, precision)
