@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from helpers.course.checks import as_sizes, check_whole
-from helpers.networks import Sizes, register
+from helpers.networks import Sizes
 
 tfd = tfp.distributions
 
@@ -44,7 +44,6 @@ def made_masks(degrees: Sequence[int], hidden: Sizes) -> list[np.ndarray]:
     return [mask.astype(np.float32) for mask in masks]
 
 
-@register
 class MADE(keras.layers.Layer):
     """Masked dense network from z (…, K) and a context (…, context_dim) to (m, s), each (…, K).
 
@@ -65,11 +64,7 @@ class MADE(keras.layers.Layer):
     """
 
     def __init__(
-        self,
-        degrees: Sequence[int],
-        hidden: Sizes,
-        context_dim: int = 0,
-        activation: str = "elu",
+        self, degrees: Sequence[int], hidden: Sizes, context_dim: int = 0, activation: str = "elu"
     ) -> None:
         super().__init__(dtype="float32")  # a density, whatever the policy
         check_whole(low=0, context_dim=context_dim)
@@ -97,14 +92,6 @@ class MADE(keras.layers.Layer):
             h = tf.tensordot(self.activation(h), kernel, 1) + self.biases[layer]
         m, s = tf.split(h, 2, axis=-1)
         return m, s
-
-    def get_config(self) -> dict:
-        return {
-            "degrees": self.degrees.tolist(),
-            "hidden": list(self.hidden),
-            "context_dim": self.context_dim,
-            "activation": keras.activations.serialize(self.activation),
-        }
 
 
 def check_tensor(name: str, value: tf.Tensor | None, size: int) -> None:
@@ -154,7 +141,6 @@ def undo_step(made: MADE, z_next: tf.Tensor, context: tf.Tensor | None = None) -
     return z
 
 
-@register
 class IAF(keras.layers.Layer):
     """T gated steps, the order of the dimensions reversed from each step to the next.
 
@@ -204,12 +190,11 @@ class FlowPosterior(tfd.Distribution):
     def __init__(self, base: tfd.Distribution, flow: IAF, context: tf.Tensor | None = None) -> None:
         self.base, self.flow, self.context = base, flow, context
         super().__init__(
-            dtype=base.dtype,
-            reparameterization_type=base.reparameterization_type,
+            base.dtype,
+            base.reparameterization_type,
             validate_args=False,
             allow_nan_stats=True,
             parameters={"base": base, "flow": flow, "context": context},
-            name="FlowPosterior",
         )
 
     @classmethod
@@ -226,9 +211,7 @@ class FlowPosterior(tfd.Distribution):
     def _event_shape_tensor(self) -> tf.Tensor:
         return self.base.event_shape_tensor()
 
-    def _sample_and_log_prob(
-        self, sample_shape: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def _sample_and_log_prob(self, sample_shape: tf.Tensor, seed: tf.Tensor) -> tuple:
         z, log_q = self.base.experimental_sample_and_log_prob(sample_shape, seed=seed)
         z, log_det = self.flow(z, self.context)
         return z, log_q - log_det
