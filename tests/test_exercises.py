@@ -8,6 +8,7 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
@@ -113,6 +114,16 @@ def stops(x, k):
     raise IndexError("no such row")
 
 
+def stops_traced(x, k):
+    """Fail inside a function that TensorFlow traces: its message has many lines."""
+
+    @tf.function
+    def add_a_wider_one():
+        return tf.constant(x) + tf.ones((3, 9), tf.float64)
+
+    return add_a_wider_one()
+
+
 WRONG = [ignores_k, averages, changes_its_input, stops, "a", 3.0, [1, 2, 3]]
 
 
@@ -181,6 +192,7 @@ def test_one_line_for_each_answer(lesson_77, capsys):
         ("77.1", averages, "That is the mean of each row."),
         ("77.1", changes_its_input, "Sum each row. (Expected ["),
         ("77.1", stops, "stops with IndexError: no such row"),
+        ("77.1", stops_traced, "stops with ValueError: Dimensions must be equal"),
         ("77.1", 3.0, "Give the function itself"),
         ("77.1", lambda x, k: None, "does the function end with a return?"),
         ("77.1", lambda x, k: x, "has shape (3, 4), want an array of shape (3,)"),

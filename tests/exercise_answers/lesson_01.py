@@ -6,6 +6,7 @@ from scipy.special import logsumexp
 
 from exercise_answers import Answers
 
+UNDERLINED = dict(a="ruled_out", b="neither", c="neither", d="neither", e="beaten", f="neither")
 REPORTS = dict(a="ruled out", b="neither", c="neither", d="neither", e="beaten", f="neither")
 
 
@@ -75,6 +76,17 @@ def fives(grey):
     return pipeline("cache", "shuffle")(grey).batch(5).map(toss)
 
 
+def one_number(axes):
+    """Return a toss by one random number for all pixels of a batch, or of each image."""
+
+    def one_toss(x):
+        shape = tf.concat([tf.shape(x)[:axes], [1] * (len(x.shape) - axes)], 0)
+        u = tf.numpy_function(GENERATOR.random, [shape], tf.float64)
+        return tf.cast(tf.reshape(u, shape) < tf.cast(x, tf.float64), tf.float32)
+
+    return one_toss
+
+
 def mixture_with_scipy(b, weights, means):
     b, p = b.reshape(len(b), 1, -1), means.reshape(1, len(means), -1)
     log_each = (b * np.log(p) + (1 - b) * np.log1p(-p)).sum(axis=-1)
@@ -103,6 +115,23 @@ def of_equal_weights(b, weights, means):
     return mixture(weigh=False)(b, weights, means) - np.log(len(weights))
 
 
+def plain_weights(b, weights, means):
+    """The weights are added to log-probabilities as they are."""
+    each = [mixture_with_scipy(b, np.ones(1), means[k : k + 1]) for k in range(len(weights))]
+    return logsumexp(np.stack(each, axis=1) + weights, axis=1)
+
+
+def averaged_means(b, weights, means):
+    """A class for each pixel, by one average image."""
+    return mixture_with_scipy(b, np.ones(1), np.tensordot(weights, means, 1)[None])
+
+
+def class_for_each_pixel(b, weights, means):
+    """The same, by a sum over the classes within each pixel."""
+    p = np.where(b[:, None] == 1, means, 1 - means)
+    return np.log(np.einsum("k,nkhwc->nhwc", weights, p)).sum(axis=(1, 2, 3))
+
+
 def averaged_logs(b, weights, means):
     each = [mixture_with_scipy(b, np.ones(1), means[k : k + 1]) for k in range(len(weights))]
     return weights @ np.stack(each)
@@ -116,7 +145,11 @@ def underflowing(b, weights, means):
 
 ANSWERS = {
     "01.1": Answers(
-        right=[REPORTS, {name.upper(): f" {v.title()} " for name, v in REPORTS.items()}],
+        right=[
+            REPORTS,
+            {name.upper(): f" {v.title()} " for name, v in REPORTS.items()},
+            UNDERLINED,
+        ],
         wrong=[
             dict.fromkeys("abcdef", "neither"),
             dict.fromkeys("abcdef", "ruled out"),
@@ -143,6 +176,9 @@ ANSWERS = {
             0.5,
             "0.5",
             {1.0, 0.25, 0.75, 0.5},
+            {1.0: 1, 0.25: 2, 0.75: 3, 0.5: 4},
+            ("1", "0.25", "0.75", "0.5"),
+            "1, 0.25, 0.75, 0.5",
         ],
     ),
     "01.3": Answers(
@@ -168,6 +204,8 @@ ANSWERS = {
             pipeline("cache", "shuffle", "batch", "toss", toss=fair),
             pipeline("cache", "shuffle", "batch", "toss", toss=seeded),
             pipeline("cache", "shuffle", "batch", "toss", toss=shared),
+            pipeline("cache", "shuffle", "batch", "toss", toss=one_number(0)),
+            pipeline("cache", "shuffle", "batch", "toss", toss=one_number(1)),
             pipeline("cache", "shuffle", "batch"),  # no toss
             pipeline("cache", "shuffle", "batch", "toss", "repeat"),
             pipeline("cache", "shuffle", "toss"),  # no batches
@@ -188,6 +226,9 @@ ANSWERS = {
             mixture(zeros=False),
             mixture(mean=True),
             averaged_logs,
+            averaged_means,
+            class_for_each_pixel,
+            plain_weights,
             underflowing,
             lambda b, weights, means: mixture()(b, weights, means)[0],
             lambda b, weights, means: np.zeros(len(b)),

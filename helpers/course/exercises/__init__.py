@@ -149,7 +149,9 @@ def call(function: object, *arguments: object, **keywords: object) -> object:
     try:
         return function(*arguments, **keywords)
     except Exception as error:
-        told = str(error).strip().split("\n")[0]
+        lines = str(error).strip().split("\n")  # of a traced function the last one says it
+        told = lines[-1 if lines[0] == "in user code:" else 0].strip()
+        told = told.removeprefix(f"{type(error).__name__}: ")
         shown = ", ".join([_short(value) for value in arguments])
         raise NotYet(
             f"Called with ({shown}), your function stops with {type(error).__name__}: {told}"

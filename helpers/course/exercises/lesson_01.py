@@ -15,7 +15,8 @@ REPORTS = {  # report: (verdict, hint)
     "b": ("neither", "How many coins does threshold toss?"),
     "c": (
         "neither",
-        "Which of 10,000 images it is costs log 10,000 = 9.2 nats. What else is open?",
+        "The tosses are known by heart, so only which of 10,000 images is open: "
+        "log 10,000 = 9.2 nats.",
     ),
     "d": ("neither", "Compare it with both reference lines."),
     "e": ("beaten", "Compare it with the model that knows only how bright each pixel is."),
@@ -33,7 +34,7 @@ def check_reports(answer: object) -> str:
     if set(given) != set(REPORTS):
         raise NotYet(f"Give one verdict for each of the reports {', '.join(REPORTS)}.")
     for name, (right, hint) in REPORTS.items():
-        verdict = str(given[name]).strip().lower()
+        verdict = str(given[name]).strip().lower().replace("_", " ")
         if verdict not in VERDICTS:
             raise NotYet(f"Report {name}: a verdict is one of {', '.join(VERDICTS)}.")
         if verdict != right:
@@ -43,6 +44,8 @@ def check_reports(answer: object) -> str:
 
 def check_darkened(answer: object) -> str:
     """Factors of brightness, in the order of the noise floors that they lead to."""
+    if not isinstance(answer, tuple | list | np.ndarray) or np.asarray(answer).dtype.kind in "US":
+        raise NotYet("Give a tuple such as (1, 0.75, 0.5, 0.25).")
     got = array(list(answer) if isinstance(answer, tuple) else answer, (len(DARKENED),))
     if sorted(got) != sorted(DARKENED):
         raise NotYet("Put the four factors 1, 0.75, 0.5 and 0.25 in order, each of them once.")
@@ -54,7 +57,10 @@ def check_darkened(answer: object) -> str:
         raise NotYet("One factor leaves white pixels white. How uncertain is their toss?")
     if tuple(got) != DARKENED:
         raise NotYet("The same for white pixels, H(0.25) = H(0.75): look at a pixel of grey 0.5.")
-    return "Darker images are noisier: a white pixel is certain, a grey one is a coin."
+    return (
+        "Noise is largest near half brightness: a white pixel becomes a fair coin at 0.5 and "
+        "a more certain one at 0.25."
+    )
 
 
 def check_pipeline(answer: object) -> str:
@@ -65,6 +71,7 @@ def check_pipeline(answer: object) -> str:
         epochs = [_one_epoch(dataset, grey) for _ in range(3)]
         orders = [_numbers(epoch, images) for epoch in epochs]
         _check_order(orders)
+        _check_coins(np.concatenate(epochs)[:, 2:], grey[0, 2:])
         if np.array_equal(epochs[0][:, 2:], epochs[1][:, 2:]):
             raise NotYet("The same tosses come back in every epoch: what freezes them?")
         by_number = [epochs[i][np.argsort(orders[i])] for i in range(3)]
@@ -129,6 +136,16 @@ def _check_order(orders: list[np.ndarray]) -> None:
         raise NotYet("The first quarter holds no late image: the shuffle's buffer is too small.")
 
 
+def _check_coins(tossed: np.ndarray, grey: np.ndarray) -> None:
+    """Raise unless the pixels (n, h, w, c) of grey levels (h, w, c) have a coin each."""
+    if (tossed == tossed[0]).all():
+        raise NotYet("A pixel of the same grey comes out the same in every image: a threshold?")
+    darkest_one = np.where(tossed == 1, grey, 1.0).min(axis=(1, 2, 3))
+    brightest_zero = np.where(tossed == 0, grey, 0.0).max(axis=(1, 2, 3))
+    if (darkest_one >= brightest_zero).all():
+        raise NotYet("One random number decides all pixels of an image: draw one for each pixel.")
+
+
 def _check_tosses(epochs: list[np.ndarray], grey: np.ndarray) -> None:
     """Raise unless tosses are fresh for each image and epoch, and as likely as the grey level."""
     first, second = (epoch[:, 2:].reshape(len(epoch), -1) for epoch in epochs[:2])
@@ -174,6 +191,13 @@ def _compare_mixture(answer: object, b: np.ndarray, weights: np.ndarray, means: 
                 logsumexp(log_each, axis=1)
             ),
             "Average probabilities, not their logarithms.": log_each @ weights,
+            "Return log p(b), not −log p(b).": -logsumexp(joint, axis=1),
+            "Add the logarithm of the weights, not the weights.": (
+                logsumexp(log_each + weights, axis=1)
+            ),
+            "That draws a new class for every pixel; choose one class for the whole image.": (
+                np.log(np.where(pixels == 1, weights @ p, 1 - weights @ p)).sum(axis=(1, 2))
+            ),
             "That is the most likely class alone; all classes count.": joint.max(axis=1),
             "Pixels that are 0 count too, with probability 1 - p.": (
                 logsumexp(ones.sum(axis=-1) + np.log(weights), axis=1)
