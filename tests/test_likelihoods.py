@@ -197,6 +197,17 @@ def test_a_new_name_is_scored_by_its_own_distribution(with_laplace, tmp_path):
         training.fit(model, BYTES, epochs=1, batch_size=6, protocol="grey", seed=0, verbose=0)
 
 
+def test_a_new_name_of_logits_is_not_taken_for_a_bernoulli():
+    def continuous(logits):
+        return tfd.ContinuousBernoulli(logits=logits)
+
+    own = Likelihood("continuous_bernoulli", continuous, ("grey",))
+    logits = outputs_for(own)
+    x = PREPARED["grey"][:3, :2, :2]
+    expected = tf.reduce_sum(continuous(logits).log_prob(x), axis=(1, 2, 3))
+    np.testing.assert_allclose(own.distribution(logits).log_prob(x), expected, rtol=1e-4)
+
+
 def test_a_new_name_without_the_right_decoder_fails_loudly(with_laplace):
     with pytest.raises(ValueError, match=r"'laplace' does not fit.*logits.*bernoulli"):
         VAE(2, (4, 4, 1), hidden_dim=6, likelihood="laplace")

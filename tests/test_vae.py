@@ -453,6 +453,19 @@ def test_samples_and_reconstructions_are_images():
     assert set(np.unique(model.sample(5, seed=1, draw=True))) == {0.0, 1.0}
 
 
+def test_samples_come_from_the_prior_through_the_decoder(monkeypatch):
+    model, seen = VAE(2, IMAGE, hidden_dim=4), []
+    likelihood = model.likelihood
+    monkeypatch.setattr(model, "likelihood", lambda z: seen.append(z) or likelihood(z))
+    samples = model.sample(4000, seed=1)
+    (z,) = seen
+    np.testing.assert_allclose(tf.reduce_mean(z, axis=0), 0, atol=0.07)
+    np.testing.assert_allclose(tf.math.reduce_std(z, axis=0), 1, atol=0.05)
+    np.testing.assert_array_equal(samples, likelihood(z).mean())
+    draws = model.sample(4000, seed=1, draw=True)
+    np.testing.assert_allclose(np.mean(draws, axis=0), np.mean(samples, axis=0), atol=0.05)
+
+
 # --- mixed precision ------------------------------------------------------------------------------
 
 
