@@ -99,9 +99,18 @@ class StopOnNaN(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         for metric, value in (logs or {}).items():
             if not np.all(np.isfinite(value)):
-                last = int(self.model.optimizer.iterations.numpy())  # mirrored ones are no int
+                last = steps_taken(self.model.optimizer)
                 first = last - self.model.steps_per_execution + 1
                 raise TrainingDiverged(metric, np.mean(value), first, last, self._epoch)
+
+
+def steps_taken(optimizer: keras.optimizers.Optimizer) -> int:
+    """Return how many steps an optimizer has taken.
+
+    Under "mixed_float16" Keras wraps it, and the wrapper of Keras 3.8 does not count.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return int(inner.iterations.numpy())
 
 
 def make_optimizer(

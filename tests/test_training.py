@@ -134,11 +134,13 @@ class Paired(Tiny):
         return super().train_step(x)
 
 
-def test_labels_stay_with_their_images():
+def test_labels_stay_with_their_images(tmp_path):
     labels = np.arange(20, dtype=np.uint8)
     images = np.tile(labels[:, None, None, None], (1, 4, 4, 1))
     settings = dict(images=images, protocol="grey", validation=None)
-    run(Paired(), labels=labels, **settings)
+    run(Paired(), labels=labels, run_dir=tmp_path, **settings)
+    with pytest.raises(ValueError, match="other settings: labels was"):
+        run(Paired(), labels=labels[::-1].copy(), run_dir=tmp_path, **settings)
     with pytest.raises(tf.errors.InvalidArgumentError):
         run(Paired(), labels=labels[::-1].copy(), **settings)
 

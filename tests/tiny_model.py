@@ -71,7 +71,7 @@ class Interrupt(keras.callbacks.Callback):
         self.step = step
 
     def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) == self.step:
+        if training.steps_taken(self.model.optimizer) == self.step:
             raise KeyboardInterrupt
 
 
