@@ -72,8 +72,9 @@ def in_a_process(function):
 
 
 def names(folder):
-    """Names of the checkpoints, without their digests."""
-    return sorted(path.name.split(".")[0] for path in folder.glob("epoch-*.npz"))
+    """Names of the checkpoints, without their digests; "unfinished" for what is left of one."""
+    left = ["unfinished" for path in folder.glob(".epoch-*.unfinished")]
+    return sorted(path.name.split(".")[0] for path in folder.glob("epoch-*.npz")) + left
 
 
 def compare(folder):

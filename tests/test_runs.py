@@ -105,6 +105,7 @@ def test_a_damaged_checkpoint_is_named_and_left(folder, capsys, damage):
 def test_what_a_user_put_there_stays(folder, capsys):
     names = ["epoch-00002.best.npz", "epoch-00001.npz", "epoch-0.npz", "notes.txt", ".notes.tmp"]
     names += ["epoch-00001.0123456789abcdef.npz", "final-00001.0123456789abcdef.npz"]  # like ours
+    names += [".epoch-00001.best.npz.1.unfinished"]
     for name in names:
         (folder.path / name).write_bytes(b"mine")
     for epochs in range(3, 7):
@@ -537,5 +538,7 @@ def test_three_kills_change_no_bit(killed):
     assert [code for code, _ in found] == [-signal.SIGKILL] * 3 + [0], (steps, output)
     for (_, names), step in zip(found, steps, strict=False):
         complete = (step - 1) // killed_run.STEPS
-        assert names == [f"epoch-{e:05d}" for e in range(max(1, complete - 1), complete + 1)]
+        left = ["unfinished"] if step == killed_run.EPOCHS * killed_run.STEPS else []
+        assert names == [f"epoch-{e:05d}" for e in range(max(1, complete - 1), complete + 1)] + left
+    assert found[-1][1] == [f"epoch-{e:05d}" for e in (killed_run.EPOCHS - 1, killed_run.EPOCHS)]
     assert f"resumed after epoch {killed_run.EPOCHS - 1}/" in output

@@ -25,6 +25,7 @@ from helpers.course.files import write_whole
 
 KEPT = 2  # checkpoints: the newest, and one more in case that it is damaged
 _NAME = re.compile(r"(epoch|final)-(\d{5,})\.([0-9a-f]{16})\.npz")
+_UNFINISHED = re.compile(rf"\.{_NAME.pattern}\.\d+\.unfinished")  # left by `write_whole`, if killed
 
 
 class RunFolder:
@@ -49,6 +50,9 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(self.path / ".lock", timeout=0)
         self._lock.acquire()
+        for path in self.path.iterdir():
+            if _UNFINISHED.fullmatch(path.name):
+                path.unlink()
         return self
 
     def __exit__(self, *error: object) -> None:
