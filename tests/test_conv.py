@@ -59,7 +59,7 @@ def test_every_pair_trains_saves_and_loads(pair, tmp_path):
     x = data.prepare(images(shape), protocol)
     before = [weight.numpy() for weight in vae.trainable_variables]
     vae.compile(keras.optimizers.Adam(1e-2), jit_compile=False, run_eagerly=True)
-    loss = vae.fit(x, batch_size=6, epochs=2, verbose=0).history["loss"]
+    loss = vae.fit(x, verbose=0).history["loss"]
     assert np.isfinite(loss).all()
     for old, weight in zip(before, vae.trainable_variables, strict=True):
         assert not np.array_equal(old, weight), f"{weight.path} has no gradient"
@@ -68,9 +68,6 @@ def test_every_pair_trains_saves_and_loads(pair, tmp_path):
     vae.save(tmp_path / "vae.keras")
     loaded = keras.saving.load_model(tmp_path / "vae.keras")
     np.testing.assert_array_equal(loaded.elbo(x, seed=(0, 1)), vae.elbo(x, seed=(0, 1)))
-    again = VAE.from_config(vae.get_config())
-    again.set_weights(vae.get_weights())
-    np.testing.assert_array_equal(again.elbo(x, seed=(0, 1)), vae.elbo(x, seed=(0, 1)))
 
 
 def test_the_pairs_use_every_name():
@@ -227,10 +224,14 @@ def test_dropout_acts_in_a_decoder_too():
 
 
 def test_a_run_with_dropout_resumes_to_the_same_weights(tmp_path):
-    pictures = images((28, 28, 1), 8)
+    pictures = images((4, 4, 1), 8)
 
     def train(**settings):
-        vae = make("pool", "upsample", (2, 3))
+        keras.utils.set_random_seed(3)
+        image = keras.Input((4, 4, 1))
+        h = keras.layers.Dropout(0.5)(keras.layers.Flatten()(image))
+        encoder = keras.Model(image, [keras.layers.Dense(2)(h), keras.layers.Dense(2)(h)])
+        vae = VAE(2, (4, 4, 1), encoder=encoder, hidden_dim=4)
         training.fit(
             vae, pictures, batch_size=4, protocol="dynamic", seed=1, verbose=0, epochs=2, **settings
         )
