@@ -56,7 +56,7 @@ def random_subset(images: np.ndarray, size: int) -> np.ndarray:
     """Return the first `size` images of one fixed random order.
 
     All lessons compare models on this subset of the test images; that of a smaller size is part of
-    that of a larger one. MNIST's own order will not do: its first images are easier.
+    that of a larger one. MNIST's own order will not do: its first images have less ink.
 
     Parameters
     ----------
