@@ -198,10 +198,9 @@ def check_unit_interval(x: np.ndarray) -> None:
 LIKELIHOODS: dict[str, Likelihood] = {}
 
 
-def register(likelihood: Likelihood) -> Likelihood:
+def register(likelihood: Likelihood) -> None:
     """Make a likelihood known by its name: VAE, `fit` and `bits_per_dim` take it from here."""
     LIKELIHOODS[likelihood.name] = likelihood
-    return likelihood
 
 
 register(
