@@ -246,7 +246,7 @@ class ConvNet(keras.Model):
 
 @register
 class ConvEncoder(ConvNet):
-    """Strided convolutions, then one dense layer: the encoder of TensorFlow's tutorial."""
+    """Strided convolutions, each of which halves the image, then one dense layer."""
 
     def make_layers(self) -> list[layers.Layer]:
         convs = [self.conv(width, strides=2) for width in self.filters]  # each halves the image

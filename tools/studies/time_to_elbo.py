@@ -71,6 +71,11 @@ CONTESTANTS = {  # networks, fit, steps between evaluations
     "conv": (conv, dict(batch_size=128, epochs=2, learning_rate=5e-3), 50),
     "mlp": (mlp, dict(batch_size=128, epochs=2, learning_rate=3e-3), 50),
 }
+WORDS = {
+    "tutorial": "the tutorial's two convolutions each way",
+    "conv": "residual convolutions each way, dense layers at the ends",
+    "mlp": "three dense layers of 256 each way",
+}
 
 
 class Clock(keras.callbacks.Callback):
@@ -124,6 +129,14 @@ def take_turns(rounds: int) -> dict[str, list[dict]]:
     return {name: [done[f"{name} {i}"] for i in range(rounds)] for name in CONTESTANTS}
 
 
+def facts(name: str) -> dict:
+    """Return what stands beside a contestant's seconds."""
+    networks, options, _ = CONTESTANTS[name]
+    vae = VAE(2, **networks())
+    kept = {key: options[key] for key in ("batch_size", "learning_rate")}
+    return kept | {"kl": vae.kl, "weights": vae.count_params(), "network": WORDS[name]}
+
+
 def compare() -> None:
     """Record the median seconds of each contestant, and how much faster than the tutorial's."""
     found = take_turns(study.size(ROUNDS, 1))
@@ -142,6 +155,7 @@ def compare() -> None:
             unit="s",
             rounds=[round(run["seconds"], 2) for run in runs],
             elbos=[run["elbo"] for run in runs],
+            **facts(name),
         )
         if name != "tutorial":
             ratio = median["tutorial"] / median[name]
