@@ -121,6 +121,7 @@ def make_optimizer(
     schedule: str = "cosine",
     clipnorm: float | None = None,
     ema_momentum: float | None = None,
+    weight_decay: float = 0.0,
 ) -> keras.optimizers.Optimizer:
     """Return Adam with a learning rate that rises, then falls.
 
@@ -139,6 +140,9 @@ def make_optimizer(
     ema_momentum : float, optional
         Average the weights over the steps, with a momentum that rises to this (such as 0.999): see
         `raise_momentum`. The average becomes the model at the end of training.
+    weight_decay : float
+        Each step shrinks the kernels, not the biases, by this part of the learning rate: AdamW
+        (Loshchilov & Hutter 2019, arXiv 1711.05101).
 
     Returns
     -------
@@ -151,7 +155,7 @@ def make_optimizer(
     """
     check_positive(peak=peak)
     check_whole(total_steps=total_steps)
-    _check_rate(warmup, schedule, clipnorm, ema_momentum)
+    _check_rate(warmup, schedule, clipnorm, ema_momentum, weight_decay)
     rise = min(round(warmup * total_steps), total_steps - 1)
     rate = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=peak / rise if rise else peak,
@@ -160,12 +164,14 @@ def make_optimizer(
         warmup_target=peak if rise else None,
         warmup_steps=rise,
     )
-    if not ema_momentum:
-        return keras.optimizers.Adam(rate, 0.9, 0.999, global_clipnorm=clipnorm)
-    optimizer = keras.optimizers.Adam(
-        rate, 0.9, 0.999, global_clipnorm=clipnorm, use_ema=True, ema_momentum=ema_momentum
-    )
-    raise_momentum(optimizer)
+    options = {"weight_decay": weight_decay} if weight_decay else {}
+    if ema_momentum:
+        options |= {"use_ema": True, "ema_momentum": ema_momentum}
+    optimizer = keras.optimizers.Adam(rate, 0.9, 0.999, global_clipnorm=clipnorm, **options)
+    if weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+    if ema_momentum:
+        raise_momentum(optimizer)
     return optimizer
 
 
@@ -206,6 +212,7 @@ def fit(
     schedule: str = "cosine",
     clipnorm: float | None = None,
     ema_momentum: float | None = None,
+    weight_decay: float = 0.0,
     optimizer: keras.optimizers.Optimizer | None = None,
     run_dir: str | os.PathLike | None = None,
     callbacks: Iterable[keras.callbacks.Callback] = (),
@@ -229,7 +236,7 @@ def fit(
     validation : np.ndarray, optional
         Images as `helpers.data.prepare` returns them, floats (m, height, width, channels). They are
         scored every `validation_freq` epochs, by the averaged weights if there are such.
-    learning_rate, warmup, schedule, clipnorm, ema_momentum
+    learning_rate, warmup, schedule, clipnorm, ema_momentum, weight_decay
         For `make_optimizer`, unless an `optimizer` is given.
     run_dir : path-like, optional
         Where checkpoints go. The same call goes on after an interruption, and ends with the bits of
@@ -259,6 +266,7 @@ def fit(
         Another training uses `run_dir`.
     """
     rate = dict(warmup=warmup, schedule=schedule, clipnorm=clipnorm, ema_momentum=ema_momentum)
+    rate |= dict(weight_decay=weight_decay)
     plain = dict(protocol=protocol, batch_size=batch_size, seed=seed, epochs=epochs)
     plain |= dict(rate, validation_freq=validation_freq, learning_rate=learning_rate)
     _check_plain(steps_per_execution=steps_per_execution, seconds=seconds, verbose=verbose, **plain)
@@ -337,7 +345,7 @@ class _Task:
         """Give the model its optimizer, whose rate is planned for so many epochs."""
         optimizer = self.optimizer
         if optimizer is None:
-            names = ("warmup", "schedule", "clipnorm", "ema_momentum")
+            names = ("warmup", "schedule", "clipnorm", "ema_momentum", "weight_decay")
             rate = {name: self.plain[name] for name in names}
             peak, total_steps = self.plain["learning_rate"], planned * self.steps
             optimizer = make_optimizer(peak, total_steps, **rate)
@@ -491,6 +499,7 @@ def _check_plain(
     schedule: str,
     clipnorm: float | None,
     ema_momentum: float | None,
+    weight_decay: float,
     **counts: int,
 ) -> None:
     """Check numbers and names."""
@@ -501,11 +510,15 @@ def _check_plain(
         check_positive(seconds=seconds)
     check_choice("verbose", verbose, ("auto", 0, 1))
     check_choice("protocol", protocol, data.PROTOCOLS)
-    _check_rate(warmup, schedule, clipnorm, ema_momentum)
+    _check_rate(warmup, schedule, clipnorm, ema_momentum, weight_decay)
 
 
 def _check_rate(
-    warmup: float, schedule: str, clipnorm: float | None, ema_momentum: float | None
+    warmup: float,
+    schedule: str,
+    clipnorm: float | None,
+    ema_momentum: float | None,
+    weight_decay: float,
 ) -> None:
     """Check what `make_optimizer` takes, but for the peak and the steps."""
     check_fraction(warmup=warmup)
@@ -514,6 +527,7 @@ def _check_rate(
         check_positive(clipnorm=clipnorm)
     if ema_momentum is not None:
         check_fraction(ema_momentum=ema_momentum)
+    check_fraction(weight_decay=weight_decay)
 
 
 def _check_model(
