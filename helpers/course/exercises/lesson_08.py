@@ -1,0 +1,180 @@
+"""The checks of the exercises of lesson 08, and the three patients of its last one."""
+
+import contextlib
+import io
+
+import numpy as np
+import tensorflow as tf
+
+from helpers.course import records
+from helpers.course.exercises import NotYet, array, call, compare
+from helpers.priors import kl_to_standard_normal
+from helpers.vae import VAE
+
+VERDICTS = ("bound", "no bound")
+LOSSES = {  # loss: (verdict, hint)
+    "a": ("bound", "The KL is never negative. Does four times the KL make the value larger?"),
+    "b": ("bound", "Each dimension counts as much as its KL, or more. Which way does that err?"),
+    "c": ("no bound", "How much of the KL is left, and is the value then too high or too low?"),
+    "d": ("no bound", "The draws come from one q, the KL belongs to another."),
+    "e": ("no bound", "Does the q whose logarithm stands in the loss integrate to 1?"),
+    "f": ("bound", "Is a Bernoulli with p between 0.5 and 0.731 a distribution?"),
+}
+ILLNESSES = ("KL too heavy", "KL too light", "wrong noise", "sigmoid twice", "test images seen")
+SIGNS = {  # patient: (illness, hint)
+    "a": (
+        "KL too heavy",
+        "Patient a: how many of its units are active? And what would make a code so quiet?",
+    ),
+    "b": (
+        "wrong noise",
+        "Patient b: its own ELBO is better than the honest one, and yet its codes have not "
+        "outgrown the prior.",
+    ),
+    "c": (
+        "test images seen",
+        "Patient c: the loss is honest and the code is in use. Compare the splits.",
+    ),
+}
+
+
+def check_bounds(answer: object) -> str:
+    """Six training losses: is minus the loss a lower bound?"""
+    given = _named(answer, LOSSES, '{"a": "bound", "b": "no bound", …}')
+    for name, (right, hint) in LOSSES.items():
+        verdict = " ".join(str(given[name]).lower().replace("_", " ").split())
+        if verdict not in VERDICTS:
+            raise NotYet(f"Loss {name}: a verdict is one of {', '.join(VERDICTS)}.")
+        if verdict != right:
+            raise NotYet(f"Think about loss {name} again. {hint}")
+    return "Too much KL leaves a bound, too little or that of another q does not."
+
+
+def check_weight(answer: object) -> str:
+    """The weight of the KL that averages hide."""
+    for pixels, latent_dim in ((784, 20), (3072, 100), (50, 2)):
+        for mean_over_pixels in (False, True):
+            for mean_over_latent in (False, True):
+                arguments = (pixels, latent_dim, mean_over_pixels, mean_over_latent)
+                got = array(call(answer, *arguments), ())
+                of_pixels = pixels if mean_over_pixels else 1
+                of_latent = latent_dim if mean_over_latent else 1
+                mistakes = {
+                    "Upside down: which of the two terms do you divide by the pixels?": (
+                        of_latent / of_pixels
+                    ),
+                    "Does a mean over the latent dimensions make the KL weigh more, or less?": (
+                        of_pixels * of_latent
+                    ),
+                    "Both averages are in it, whatever the flags say.": pixels / latent_dim,
+                }
+                wrong = {h: w for h, w in mistakes.items() if w != of_pixels / of_latent}
+                hint = f"hidden_weight{arguments} is not right."
+                compare(got, of_pixels / of_latent, hint, mistakes=wrong)
+    return "A mean over the pixels makes the KL heavy, a mean over the code makes it light."
+
+
+def check_loss(answer: object) -> str:
+    """Sum over pixels, sum over the code, logits in."""
+    rng = np.random.default_rng(83)
+    for shape, latent_dim in (((3, 2, 4, 1), 5), ((4, 3, 3, 2), 2)):
+        x = (rng.random(shape) < 0.4).astype(np.float32)
+        logits = rng.normal(0.3, 2.0, shape).astype(np.float32)
+        z_mean, z_log_var = rng.normal(size=(2, len(x), latent_dim)).astype(np.float32)
+        per_dim = 0.5 * (z_mean**2 + np.exp(z_log_var) - z_log_var - 1)
+        mistakes, pixels = {}, x[0].size
+        for squashed in (False, True):
+            a = 1 / (1 + np.exp(-logits)) if squashed else logits
+            summed = np.sum(np.logaddexp(0, a) - x * a) / len(x)  # over pixels, mean over images
+            for scale, kl in _ways(summed, per_dim):
+                told = [
+                    "the sigmoid is still applied twice" if squashed else "",
+                    "the pixels are averaged" if scale == "mean" else "",
+                    kl[0],
+                ]
+                value = (summed / pixels if scale == "mean" else summed) + kl[1]
+                mistakes["Not yet: " + ", ".join(filter(None, told)) + "."] = value
+        right = mistakes.pop("Not yet: .")
+        tensors = [tf.constant(value) for value in (x, logits, z_mean, z_log_var)]
+        got = array(call(answer, *tensors), (), "The loss of a batch")
+        compare(got, right, "This is not minus the ELBO in nats per image.", mistakes=mistakes)
+    return "Logits in, sums over pixels and over the code, a mean over the images."
+
+
+def _ways(summed: float, per_dim: np.ndarray) -> list:
+    """Return how pixels and KL can be put together: (scale, (what is wrong, value))."""
+    kls = {
+        "": per_dim.sum(axis=1).mean(),
+        "the KL is averaged over the code": per_dim.mean(),
+        "the KL is summed over the images too": per_dim.sum(),
+    }
+    return [(scale, kl) for scale in ("sum", "mean") for kl in kls.items()]
+
+
+def check_patients(answer: object) -> str:
+    """Three diagnoses."""
+    given = _named(answer, SIGNS, '{"a": "KL too light", "b": …, "c": …}')
+    known = {illness.lower(): illness for illness in ILLNESSES}
+    for name, (right, hint) in SIGNS.items():
+        illness = known.get(" ".join(str(given[name]).lower().split()))
+        if illness is None:
+            raise NotYet(f"Patient {name}: a diagnosis is one of {', '.join(ILLNESSES)}.")
+        if illness != right:
+            raise NotYet(hint)
+    return "All three are diagnosed, and you needed no look at their code."
+
+
+def _named(answer: object, names: dict, example: str) -> dict:
+    """Return the answer as a dictionary with these names."""
+    if not isinstance(answer, dict):
+        raise NotYet(f"Give a dictionary such as {example}.")
+    given = {str(name).strip().lower(): value for name, value in answer.items()}
+    if set(given) != set(names):
+        raise NotYet(f"Give one answer for each of {', '.join(names)}.")
+    return given
+
+
+# --- The patients ---------------------------------------------------------------------------------
+
+
+class _First(VAE):
+    """How patient a was trained."""
+
+    def elbo_terms(self, x: tf.Tensor, *, seed: tf.Tensor, training: bool = False) -> tuple:
+        log_px_z, kl = super().elbo_terms(x, seed=seed, training=training)
+        return log_px_z / 784, kl / self.latent_dim
+
+
+class _Second(VAE):
+    """How patient b was trained."""
+
+    def elbo_terms(self, x: tf.Tensor, *, seed: tf.Tensor, training: bool = False) -> tuple:
+        z_mean, z_log_var, _ = self.encode(x, training=training)
+        eps = tf.random.stateless_normal(tf.shape(z_mean), seed)
+        z = z_mean + tf.exp(z_log_var) * eps
+        log_px_z = self.likelihood(z, training=training).log_prob(x)
+        return log_px_z, kl_to_standard_normal(z_mean, z_log_var)
+
+
+CLASSES = {"a": _First, "b": _Second, "c": VAE}
+
+
+def patient(name: str) -> VAE:
+    """Return a sick model, of which nothing is told; its name is "a", "b" or "c"."""
+    if name not in CLASSES:
+        raise ValueError(f"patient={name!r}: there are {', '.join(CLASSES)}")
+    with contextlib.redirect_stdout(io.StringIO()):  # how it was trained would tell
+        recorded = records.load_recorded_model(f"clinic_{name}")
+    if recorded is None:
+        raise FileNotFoundError(f"the recorded model of patient {name} is missing")
+    model = CLASSES[name].from_config(recorded.get_config())
+    model.set_weights(recorded.get_weights())
+    return model
+
+
+CHECKS = {
+    "08.1": check_bounds,
+    "08.2": check_weight,
+    "08.3": check_loss,
+    "08.4": check_patients,
+}

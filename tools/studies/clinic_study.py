@@ -1,0 +1,289 @@
+"""Train and score the healthy VAE of lesson 08 and its sick twins.
+
+All of them have the same networks, images, epochs and first weights, but for the one thing that is
+wrong; those with a flow are twins of `flow`.
+
+NAME, NAME_seed43, NAME_seed44    a variant of VARIANTS, with each of three seeds
+healthy_long                      the healthy one for twice as many epochs
+a, b, c                           smaller models for an exercise
+
+The models of seed 42 that the lesson opens are committed, as plain VAEs: their weights are those of
+the sick class.
+"""
+
+import sys
+from functools import partial
+
+import study
+
+from helpers import data, evaluation  # isort: skip  (first: imports TensorFlow quietly)
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from helpers.networks import GaussianMLP
+from helpers.priors import kl_to_standard_normal
+from helpers.vae import VAE
+
+SEED, SEEDS = 42, (42, 43, 44)
+LATENT_DIM, HIDDEN_DIM, ACTIVATION = 20, (200, 200), "relu"
+EPOCHS, BATCH = 15, 250
+RATES = dict(learning_rate=3e-3, ema_momentum=0.999, steps_per_execution=20)
+TEST_IMAGES, SAMPLES = 1_000, 200  # of a score: random test images, importance samples
+MANY = 5_000  # images of a split, for its ELBO
+KEPT = ("healthy", "mean_pixels", "mean_kl", "sigmoid_twice", "quiet_noise", "flow", "a", "b", "c")
+
+
+# --- The sick classes, as lesson 08 shows them ----------------------------------------------------
+
+
+class MeanPixels(VAE):
+    """The loss averages over the pixels, and sums the KL over the latent dimensions."""
+
+    def elbo_terms(self, x, *, seed, training=False):
+        log_px_z, kl = super().elbo_terms(x, seed=seed, training=training)
+        return log_px_z / 784, kl
+
+
+class MeanKL(VAE):
+    """The loss sums over the pixels, and averages the KL over the latent dimensions."""
+
+    def elbo_terms(self, x, *, seed, training=False):
+        log_px_z, kl = super().elbo_terms(x, seed=seed, training=training)
+        return log_px_z, kl / self.latent_dim
+
+
+class MeanBoth(VAE):
+    """The loss averages both: over the pixels, and over the latent dimensions."""
+
+    def elbo_terms(self, x, *, seed, training=False):
+        log_px_z, kl = super().elbo_terms(x, seed=seed, training=training)
+        return log_px_z / 784, kl / self.latent_dim
+
+
+class SquaredError(VAE):
+    """The loss is the sum of squared errors and the KL."""
+
+    def elbo_terms(self, x, *, seed, training=False):
+        q = self.posterior(x, training=training)
+        x_hat = self.likelihood(q.sample(seed=seed), training=training).mean()
+        squares = tf.reduce_sum((x - x_hat) ** 2, axis=(1, 2, 3))
+        return -squares, kl_to_standard_normal(q.mean(), 2 * tf.math.log(q.stddev()))
+
+
+class SigmoidTwice(VAE):
+    """The decoder ends in a sigmoid, and the Bernoulli takes its outputs for logits."""
+
+    def decode(self, z, training=False):
+        return tf.sigmoid(super().decode(z, training=training))
+
+
+class QuietNoise(VAE):
+    """The noise of the draw has the standard deviation 1e-4, not 1."""
+
+    def elbo_terms(self, x, *, seed, training=False):
+        z_mean, z_log_var, _ = self.encode(x, training=training)
+        eps = 1e-4 * tf.random.stateless_normal(tf.shape(z_mean), seed)
+        z = z_mean + tf.exp(0.5 * z_log_var) * eps
+        log_px_z = self.likelihood(z, training=training).log_prob(x)
+        return log_px_z, kl_to_standard_normal(z_mean, z_log_var)
+
+
+class VarianceAsSd(VAE):
+    """The draw takes the variance, exp(z_log_var), for the standard deviation."""
+
+    def elbo_terms(self, x, *, seed, training=False):
+        z_mean, z_log_var, _ = self.encode(x, training=training)
+        eps = tf.random.stateless_normal(tf.shape(z_mean), seed)
+        z = z_mean + tf.exp(z_log_var) * eps
+        log_px_z = self.likelihood(z, training=training).log_prob(x)
+        return log_px_z, kl_to_standard_normal(z_mean, z_log_var)
+
+
+class SummedLogDet(VAE):
+    """Every image is credited with the log-determinants of the whole batch."""
+
+    def elbo_terms(self, x, *, seed, training=False):
+        context = self.encode(x, training=training)[2]
+        q_0 = self.posterior(x, training=training).base
+        z_0, log_q_0 = q_0.experimental_sample_and_log_prob(seed=seed)
+        z, log_det = self.flow(z_0, context)  # (batch, latent), (batch,)
+        log_qz_x = log_q_0 - tf.reduce_sum(log_det)
+        log_px_z = self.likelihood(z, training=training).log_prob(x)
+        return log_px_z, log_qz_x - self.prior().log_prob(z)
+
+
+def take_masks_away(vae):
+    """Let every output of the flow's networks see every input."""
+    for made in vae.flow.steps:
+        made.masks = [np.ones_like(mask) for mask in made.masks]
+    return vae
+
+
+VARIANTS = {
+    "healthy": {},
+    "mean_pixels": dict(cls=MeanPixels),
+    "mean_kl": dict(cls=MeanKL),
+    "sigmoid_twice": dict(cls=SigmoidTwice),
+    "quiet_noise": dict(cls=QuietNoise),
+    "flow": dict(with_flow=True),
+    "unmasked": dict(with_flow=True, masked=False),
+    "joined": dict(joined=True),
+    "summed_log_det": dict(cls=SummedLogDet, with_flow=True),
+    "variance_as_sd": dict(cls=VarianceAsSd),
+    "grey": dict(protocol="grey", likelihood="grey_bernoulli"),
+    "mean_both": dict(cls=MeanBoth),
+    "squared_error": dict(cls=SquaredError),
+}
+
+
+# --- Train ----------------------------------------------------------------------------------------
+
+
+def build(cls, seed, likelihood, with_flow):
+    """Return a new model, with two gated steps or without."""
+    keras.utils.set_random_seed(seed)
+    common = dict(hidden_dim=HIDDEN_DIM, activation=ACTIVATION, likelihood=likelihood, seed=seed)
+    if not with_flow:
+        return cls(LATENT_DIM, kl="analytic", **common)
+    encoder = GaussianMLP(HIDDEN_DIM, LATENT_DIM, context_dim=32, activation=ACTIVATION)
+    return cls(LATENT_DIM, encoder=encoder, iaf_steps=2, iaf_hidden=100, **common)
+
+
+def train(
+    name,
+    seed,
+    epochs=EPOCHS,
+    *,
+    cls=VAE,
+    protocol="dynamic",
+    likelihood="bernoulli",
+    with_flow=False,
+    masked=True,
+    joined=False,
+) -> None:
+    """Train one variant, record what it reaches, and keep it where the lesson opens it."""
+    mnist = data.load_mnist()
+    vae = build(cls, seed, likelihood, with_flow)
+    if not masked:
+        take_masks_away(vae)
+    images = mnist.train.images
+    if joined:
+        images = np.concatenate([images, mnist.test.images])
+    full_name = f"clinic_{name}" if seed == SEED else f"clinic_{name}_seed{seed}"
+    history = study.fit(
+        vae,
+        images,
+        epochs=epochs,
+        batch_size=BATCH,
+        protocol=protocol,
+        seed=seed,
+        validation=data.prepare(mnist.validation.images, protocol, seed=data.TEST_SEED),
+        run_dir=study.runs_dir() / full_name,
+        verbose=0,
+        **RATES,
+    )
+    facts = dict(epochs=len(history.epochs), images=len(images), batch_size=BATCH)
+    curve = [round(float(value), 3) for value in history["val_loss"]]
+    facts |= dict(weights=vae.count_params(), curve=curve, training_seconds=history.seconds)
+    record(full_name, vae, mnist, protocol, dict(seed=seed), facts, masked)
+
+
+def train_small(name, cls=VAE, memorised=False) -> None:
+    """Train a model for the exercise: half as wide, with half the latent dimensions."""
+    mnist, epochs = data.load_mnist(), EPOCHS
+    images = mnist.train.images
+    if memorised:
+        images, epochs = np.concatenate([images[:5_000], mnist.test.images]), 4 * EPOCHS
+    keras.utils.set_random_seed(SEED)
+    sizes = dict(latent_dim=LATENT_DIM // 2, hidden_dim=(100, 100), activation=ACTIVATION)
+    vae = cls(**sizes, kl="analytic", seed=SEED)
+    history = study.fit(
+        vae,
+        images,
+        epochs=epochs,
+        batch_size=BATCH,
+        protocol="dynamic",
+        seed=SEED,
+        run_dir=study.runs_dir() / f"clinic_{name}",
+        verbose=0,
+        **RATES,
+    )
+    facts = dict(epochs=len(history.epochs), images=len(images), batch_size=BATCH)
+    facts |= dict(weights=vae.count_params(), training_seconds=history.seconds)
+    record(f"clinic_{name}", vae, mnist, "dynamic", dict(seed=SEED), facts, True)
+
+
+# --- Score ----------------------------------------------------------------------------------------
+
+
+def plain(vae):
+    """Return the same weights in a VAE that scores binary pixels."""
+    changes = {"likelihood": "bernoulli", "name": "vae"}
+    copy = VAE.from_config(vae.get_config() | changes)
+    copy.set_weights(vae.get_weights())
+    return copy
+
+
+def own_elbo(vae, x, seed=(0, study.SCORE_SEED)) -> float:
+    """Return what the training loss says of images, batch by batch, one draw each."""
+    parts = [x[first : first + BATCH] for first in range(0, len(x), BATCH)]
+    values = [np.subtract(*vae.elbo_terms(part, seed=seed)) for part in parts]
+    return float(np.mean(np.concatenate(values)))
+
+
+def honest_elbo(vae, x, seed=(0, study.SCORE_SEED)) -> float:
+    """Return the ELBO with the log-determinant that autodiff finds, one draw for each image."""
+    context = vae.encode(x)[2]
+    z_0, log_q_0 = vae.posterior(x).base.experimental_sample_and_log_prob(seed=seed)
+    with tf.GradientTape() as tape:
+        tape.watch(z_0)
+        z = vae.flow(z_0, context)[0]
+    log_det = np.linalg.slogdet(tape.batch_jacobian(z, z_0))[1]
+    log_qz_x = log_q_0 - log_det
+    return float(np.mean(vae.likelihood(z).log_prob(x) + vae.prior().log_prob(z) - log_qz_x))
+
+
+def record(name, vae, mnist, protocol, common, facts, masked) -> None:
+    """Record the scores of a model, and keep it if the lesson opens it."""
+    found, key = study.results("08", mnist), f"mnist/dynamic/{name}"
+    facts |= dict(headline=False, test_images=study.size(TEST_IMAGES, study.QUICK_BATCH))
+    images = data.random_subset(mnist.test.images, facts["test_images"])
+    x = data.prepare(images, "dynamic", seed=data.TEST_SEED)
+    x_own = data.prepare(images, protocol, seed=data.TEST_SEED)
+    found.record(f"{key}/own_elbo", own_elbo(vae, x_own), **common, **facts, unit="nats")
+    if not masked:
+        found.record(f"{key}/elbo", honest_elbo(vae, x), **common, **facts, unit="nats")
+        return
+    scored = vae if isinstance(vae, SigmoidTwice) else plain(vae)
+    score = evaluation.log_likelihood(scored, x, study.size(SAMPLES, 2), seed=study.SCORE_SEED)
+    z_mean, z_log_var = evaluation.posterior_moments(scored, x)
+    facts |= dict(samples=study.size(SAMPLES, 2), unit="nats")
+    found.record(f"{key}/log_px", score.mean, **common, **facts)
+    found.record(f"{key}/elbo", score.elbo, **common, **facts)
+    found.record(f"{key}/active_units", evaluation.active_units(z_mean), **common)
+    kl = evaluation.kl_per_dimension(z_mean, z_log_var).sum()
+    found.record(f"{key}/kl", kl, **common, unit="nats", of="the base" if vae.flow else "q")
+    for split in ("train", "validation", "test"):
+        many = data.random_subset(getattr(mnist, split).images, study.size(MANY, 8))
+        value = own_elbo(scored, data.prepare(many, "dynamic", seed=data.TEST_SEED))
+        found.record(f"{key}/{split}_elbo", value, **common, test_images=len(many), unit="nats")
+    print(f"{name}: log p {score.mean:.2f}, ELBO {score.elbo:.2f}", flush=True)
+    if name.removeprefix("clinic_") in KEPT:
+        few = data.prepare(mnist.test.images[: study.FEW], "dynamic", seed=data.TEST_SEED)
+        study.keep_model(found, plain(vae), few, key, name, common)
+
+
+SMALL = {"a": dict(cls=MeanBoth), "b": dict(cls=VarianceAsSd), "c": dict(memorised=True)}
+PARTS = {name: partial(train, name, SEED, **options) for name, options in VARIANTS.items()}
+PARTS |= {name: partial(train_small, name, **options) for name, options in SMALL.items()}
+PARTS |= {
+    f"{name}_seed{seed}": partial(train, name, seed, **options)
+    for seed in SEEDS[1:]
+    for name, options in VARIANTS.items()
+}
+PARTS |= {"healthy_long": partial(train, "healthy_long", SEED, 2 * EPOCHS)}
+
+if __name__ == "__main__":
+    sys.exit(study.call(PARTS, sys.argv[1:], __doc__))
