@@ -49,7 +49,7 @@ HEADLINES = {
         pyramids,
         dict(
             protocol="dynamic",
-            epochs=75,
+            epochs=57,
             seconds=880,
             ema_momentum=0.999,
             weight_decay=0.1,
