@@ -20,6 +20,10 @@ import study  # noqa: E402
 
 PARTS = {  # what is called of each study, and numbers that it must record
     "application_study": (["left_out"], ["without_3/auroc_log_p", "without_each/mean_auroc_ratio"]),
+    "clinic_study": (
+        ["quiet_noise", "unmasked"],
+        ["clinic_quiet_noise/log_px_200", "clinic_quiet_noise/own_elbo", "clinic_unmasked/elbo"],
+    ),
     "conv_study": (
         ["conv_k2", "filters", "cifar10"],
         ["conv_k2/log_px", "conv_filters_x1/elbo", "conv_cifar10/elbo_bits_per_dim"],

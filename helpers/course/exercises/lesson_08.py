@@ -16,7 +16,7 @@ LOSSES = {  # loss: (verdict, hint)
     "a": ("bound", "The KL is never negative. Does four times the KL make the value larger?"),
     "b": ("bound", "Each dimension counts as much as its KL, or more. Which way does that err?"),
     "c": ("no bound", "How much of the KL is left, and is the value then too high or too low?"),
-    "d": ("no bound", "The draws come from one q, the KL belongs to another."),
+    "d": ("no bound", "The draws are narrower than the q whose KL is paid. Which costs more?"),
     "e": ("no bound", "Does the q whose logarithm stands in the loss integrate to 1?"),
     "f": ("bound", "Is a Bernoulli with p between 0.5 and 0.731 a distribution?"),
 }
@@ -24,12 +24,12 @@ ILLNESSES = ("KL too heavy", "KL too light", "wrong noise", "sigmoid twice", "te
 SIGNS = {  # patient: (illness, hint)
     "a": (
         "KL too heavy",
-        "Patient a: how many of its units are active? And what would make a code so quiet?",
+        "Patient a: in which direction does its own KL differ from the honest one, and how many "
+        "of its units are active?",
     ),
     "b": (
         "wrong noise",
-        "Patient b: its own ELBO is better than the honest one, and yet its codes have not "
-        "outgrown the prior.",
+        "Patient b: its own KL is that of its q. At which draws does it take log p(x|z)?",
     ),
     "c": (
         "test images seen",
@@ -142,7 +142,7 @@ class _First(VAE):
 
     def elbo_terms(self, x: tf.Tensor, *, seed: tf.Tensor, training: bool = False) -> tuple:
         log_px_z, kl = super().elbo_terms(x, seed=seed, training=training)
-        return log_px_z / 784, kl / self.latent_dim
+        return log_px_z, 10 * kl
 
 
 class _Second(VAE):
