@@ -65,6 +65,15 @@ def log_prob_over_batch(x, logits):
     return log_prob_softplus(x, logits) / len(x)
 
 
+def terms(draw, kl):
+    """Return an answer to 02.2 made of its two lines."""
+
+    def both(z_mean, z_log_precision, eps):
+        return draw(z_mean, z_log_precision, eps), kl(z_mean, z_log_precision)
+
+    return both
+
+
 def draw_half(z_mean, z_log_precision, eps):
     return z_mean + tf.exp(-0.5 * z_log_precision) * eps
 
@@ -73,20 +82,12 @@ def draw_root(z_mean, z_log_precision, eps):
     return np.asarray(z_mean) + np.asarray(eps) / np.sqrt(np.exp(z_log_precision))
 
 
-def draw_variance(z_mean, z_log_precision, eps):
-    return z_mean + tf.exp(-z_log_precision) * eps
-
-
-def draw_precision(z_mean, z_log_precision, eps):
-    return z_mean + tf.exp(z_log_precision) * eps
-
-
-def draw_wrong_sign(z_mean, z_log_precision, eps):
+def draw_as_log_variance(z_mean, z_log_precision, eps):
     return z_mean + tf.exp(0.5 * z_log_precision) * eps
 
 
-def draw_logarithm(z_mean, z_log_precision, eps):
-    return z_mean - 0.5 * z_log_precision * eps
+def draw_variance(z_mean, z_log_precision, eps):
+    return z_mean + tf.exp(-z_log_precision) * eps
 
 
 def draw_unit(z_mean, z_log_precision, eps):
@@ -97,12 +98,40 @@ def draw_no_noise(z_mean, z_log_precision, eps):
     return z_mean
 
 
-def draw_one_dimension(z_mean, z_log_precision, eps):
-    return z_mean[:, :1] + tf.exp(-0.5 * z_log_precision[:, :1]) * eps[:, :1]
+def precision_kl(z_mean, z_log_precision):
+    per_dim = z_mean**2 + tf.exp(-z_log_precision) + z_log_precision - 1
+    return 0.5 * tf.reduce_sum(per_dim, axis=-1)
 
 
-def draw_no_return(z_mean, z_log_precision, eps):
-    z_mean + tf.exp(-0.5 * z_log_precision) * eps
+def precision_kl_tfp(z_mean, z_log_precision):
+    q = tfd.Normal(z_mean, tf.exp(-0.5 * z_log_precision))
+    return tf.reduce_sum(q.kl_divergence(tfd.Normal(0.0, 1.0)), axis=-1)
+
+
+def precision_kl_unchanged(z_mean, z_log_precision):
+    return precision_kl(z_mean, -z_log_precision)
+
+
+def precision_kl_half_mended(z_mean, z_log_precision):
+    per_dim = z_mean**2 + tf.exp(-z_log_precision) - z_log_precision - 1
+    return 0.5 * tf.reduce_sum(per_dim, axis=-1)
+
+
+def precision_kl_logarithm_only(z_mean, z_log_precision):
+    per_dim = z_mean**2 + tf.exp(z_log_precision) + z_log_precision - 1
+    return 0.5 * tf.reduce_sum(per_dim, axis=-1)
+
+
+def precision_kl_mean(z_mean, z_log_precision):
+    return precision_kl(z_mean, z_log_precision) / z_mean.shape[-1]
+
+
+def precision_kl_over_batch(z_mean, z_log_precision):
+    return tf.reduce_mean(precision_kl(z_mean, z_log_precision))
+
+
+def no_return(z_mean, z_log_precision, eps):
+    terms(draw_half, precision_kl)(z_mean, z_log_precision, eps)
 
 
 def kl_formula(mean, log_var, prior_mean, prior_log_var):
@@ -156,62 +185,51 @@ def kl_each_dimension(mean, log_var, prior_mean, prior_log_var):
     return 0.5 * (prior_log_var - log_var + ratio - 1.0)
 
 
-def _arc(a, b, t, cosine):
-    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
-    return (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+RIGHT_DIRECTIONS = {"reconstruction": "up", "kl": "up", "elbo": "down", "log_px": "same"}
 
 
-def slerp_formula(a, b, t):
-    return _arc(a, b, t, np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
-
-
-def slerp_half_angle(a, b, t):
-    """The angle from the chord between the unit vectors, in tensors and single precision."""
-    a, b = tf.constant(a, tf.float32), tf.constant(b, tf.float32)
-    chord = tf.norm(a / tf.norm(a) - b / tf.norm(b))
-    angle = 2 * tf.asin(chord / 2)
-    return tf.sin((1 - t) * angle) / tf.sin(angle) * a + tf.sin(t * angle) / tf.sin(angle) * b
-
-
-def slerp_straight(a, b, t):
-    return (1 - t) * a + t * b
-
-
-def slerp_exchanged(a, b, t):
-    return slerp_formula(b, a, t)
-
-
-def slerp_right_angle(a, b, t):
-    return np.cos(t * np.pi / 2) * a + np.sin(t * np.pi / 2) * b
-
-
-def slerp_unit_codes_only(a, b, t):
-    return _arc(a, b, t, np.dot(a, b))
-
-
-def slerp_on_unit_sphere(a, b, t):
-    return slerp_formula(a / np.linalg.norm(a), b / np.linalg.norm(b), t)
-
-
-def slerp_middle(a, b, t):
-    return slerp_formula(a, b, 0.5)
-
-
-def slerp_in_degrees(a, b, t):
-    cosine = np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b))
-    angle = np.degrees(np.arccos(cosine))
-    return (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
-
-
-def slerp_not_divided(a, b, t):
-    cosine = np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b))
-    angle = np.arccos(cosine)
-    return np.sin((1 - t) * angle) * a + np.sin(t * angle) * b
+def directions(**changed):
+    return RIGHT_DIRECTIONS | changed
 
 
 ANSWERS = {
-    "02.1": Answers(right=["b", " B "], wrong=["a", "c", "d", 2, ["b"]]),
-    "02.2": Answers(right=["c", "C"], wrong=["a", "b", "A", 0, "both"]),
+    "02.1": Answers(
+        right=[
+            RIGHT_DIRECTIONS,
+            {"KL": " Up", "ELBO": "DOWN", "log_px": "same", "reconstruction": "up"},
+        ],
+        wrong=[
+            directions(reconstruction="same"),
+            directions(kl="down"),
+            directions(kl="same"),
+            directions(elbo="up"),
+            directions(elbo="same"),
+            directions(log_px="down"),
+            directions(log_px="higher"),
+            dict.fromkeys(RIGHT_DIRECTIONS, "up"),
+            {"reconstruction": "up"},
+            ("up", "up", "down", "same"),
+            "up, up, down, same",
+        ],
+    ),
+    "02.2": Answers(
+        right=[terms(draw_half, precision_kl), terms(draw_root, precision_kl_tfp)],
+        wrong=[
+            terms(draw_as_log_variance, precision_kl_unchanged),  # as it stands in the lesson
+            terms(draw_half, precision_kl_unchanged),
+            terms(draw_as_log_variance, precision_kl),
+            terms(draw_variance, precision_kl),
+            terms(draw_unit, precision_kl),
+            terms(draw_no_noise, precision_kl),
+            terms(draw_half, precision_kl_half_mended),
+            terms(draw_half, precision_kl_logarithm_only),
+            terms(draw_half, precision_kl_mean),
+            terms(draw_half, precision_kl_over_batch),
+            draw_half,
+            no_return,
+            "exp(-0.5 * z_log_precision)",
+        ],
+    ),
     "02.3": Answers(
         right=[log_prob_softplus, log_prob_keras_style, log_prob_numpy, log_prob_tfp],
         wrong=[
@@ -228,20 +246,6 @@ ANSWERS = {
         ],
     ),
     "02.4": Answers(
-        right=[draw_half, draw_root],
-        wrong=[
-            draw_variance,
-            draw_precision,
-            draw_wrong_sign,
-            draw_logarithm,
-            draw_unit,
-            draw_no_noise,
-            draw_one_dimension,
-            draw_no_return,
-            "exp(-0.5 * z_log_precision)",
-        ],
-    ),
-    "02.5": Answers(
         right=[kl_formula, kl_tfp, kl_loop],
         wrong=[
             kl_exchanged,
@@ -252,20 +256,6 @@ ANSWERS = {
             kl_without_half,
             kl_each_dimension,
             0.443,
-        ],
-    ),
-    "02.6": Answers(
-        right=[slerp_formula, slerp_half_angle],
-        wrong=[
-            slerp_straight,
-            slerp_exchanged,
-            slerp_right_angle,
-            slerp_unit_codes_only,
-            slerp_on_unit_sphere,
-            slerp_middle,
-            slerp_in_degrees,
-            slerp_not_divided,
-            np.zeros(2),
         ],
     ),
 }

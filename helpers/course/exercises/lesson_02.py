@@ -5,27 +5,83 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from helpers.course.exercises import array, call, choice, compare
+from helpers.course.exercises import NotYet, array, call, compare
+
+DIRECTIONS = ("up", "down", "same")
+HALF_THE_NOISE = {  # quantity: (direction, hint)
+    "reconstruction": ("up", "With less noise the decoder sees a code nearer to the centre."),
+    "kl": (
+        "up",
+        "Put σ² and a quarter of it into ½(μ² + σ² − log σ² − 1). Which wins, −¾σ² or log 4?",
+    ),
+    "elbo": (
+        "down",
+        "The encoder was trained to make the ELBO large. Can another q be better, on average?",
+    ),
+    "log_px": ("same", "Which networks does log p(x) = log ∫ p(x|z) p(z) dz depend on?"),
+}
 
 
-def smallest_loss(answer: str) -> str:
-    """02.1: what makes the loss small and the samples equal."""
-    hints = {
-        "a": "A diverged network has a huge loss, or none. What is 0.26 times 784?",
-        "c": "With a weak KL the samples are scribble, but they are not all the same.",
+def half_the_noise(answer: object) -> str:
+    """02.1: what becomes of the bound's parts, and of log p(x), if q is made narrower."""
+    if not isinstance(answer, dict):
+        raise NotYet('Give a dictionary such as {"reconstruction": "same", "kl": "up", …}.')
+    given = {str(name).strip().lower(): direction for name, direction in answer.items()}
+    if set(given) != set(HALF_THE_NOISE):
+        raise NotYet(f"Give a direction for each of {', '.join(HALF_THE_NOISE)}.")
+    for name, (right, hint) in HALF_THE_NOISE.items():
+        direction = str(given[name]).strip().lower()
+        if direction not in DIRECTIONS:
+            raise NotYet(f"{name}: a direction is one of {', '.join(DIRECTIONS)}.")
+        if direction != right:
+            raise NotYet(f"Think about {name} again. {hint}")
+    return "A worse q loosens the bound; the model itself is prior and decoder, and stays."
+
+
+def code_and_kl(answer: Callable) -> str:
+    """02.2: a log-precision of log 1/4 is a standard deviation of 2, in the draw and in the KL."""
+    rng = np.random.default_rng(24)
+    for shape in ((1, 2), (5, 3)):
+        mean, log_precision, eps = rng.normal(size=(3, *shape)).astype(np.float32)
+        log_precision = 2 * log_precision + 1  # most variances below 1, some above
+        returned = call(answer, *(tf.constant(part) for part in (mean, log_precision, eps)))
+        if not isinstance(returned, tuple | list) or len(returned) != 2:
+            raise NotYet("The function should return two tensors, z and the KL.")
+        _check_code(array(returned[0], shape, "Your z"), mean, log_precision, eps)
+        _check_kl(array(returned[1], shape[:1], "Your KL"), mean, log_precision)
+    return "Both lines speak of the same q again: σ = exp(−log_precision / 2)."
+
+
+def _check_code(
+    got: np.ndarray, mean: np.ndarray, log_precision: np.ndarray, eps: np.ndarray
+) -> None:
+    """Raise unless `got` is the draw with the standard deviation that the precision says."""
+    mistakes = {
+        "z: 1/σ multiplies the noise, as if this were a log-variance.": mean
+        + np.exp(0.5 * log_precision) * eps,
+        "z: that multiplies the noise by the variance.": mean + np.exp(-log_precision) * eps,
+        "z: that multiplies the noise by the precision.": mean + np.exp(log_precision) * eps,
+        "z: that is the mean, without noise.": mean,
     }
-    choice(answer, "b", hints)
-    return "0.26 nats per pixel is about 200 nats per image: independent pixels."
+    expected = mean + np.exp(-0.5 * log_precision) * eps
+    compare(got, expected, "z is no draw from N(mean, 1/precision).", mistakes=mistakes)
 
 
-def who_is_better(answer: str) -> str:
-    """02.2: can a bound and an estimate be compared?"""
-    hints = {
-        "a": "The number of A is the lower one. Think again about what an ELBO is.",
-        "b": "A's log p(x) lies above its ELBO. By how much did the curve rise with k above?",
+def _check_kl(got: np.ndarray, mean: np.ndarray, log_precision: np.ndarray) -> None:
+    """Raise unless `got` is the KL of N(mean, 1/precision) to N(0, I), shape (batch,)."""
+    zero, expected = 0 * mean, _kl(mean, -log_precision, 0 * mean, 0 * mean)
+    mistakes = {
+        "KL: this takes the log-precision for a log-variance.": _kl(
+            mean, log_precision, zero, zero
+        ),
+        "KL: the variance is right, the sign of its logarithm is not.": expected
+        - log_precision.sum(axis=-1),
+        "KL: the logarithm is right, the variance is not.": expected
+        + 0.5 * np.sum(np.exp(log_precision) - np.exp(-log_precision), axis=-1),
+        "KL: sum over the dimensions; do not average.": expected / mean.shape[1],
     }
-    choice(answer, "c", hints)
-    return "An ELBO is a bound: A's log p(x) may well lie above -88.9."
+    hint = f"KL: not that of N(mean, 1/precision) to N(0, I), here of {mean.shape[1]} dimensions."
+    compare(got, expected, hint, mistakes=mistakes, atol=1e-5)
 
 
 def bernoulli_log_prob(answer: Callable) -> str:
@@ -56,28 +112,8 @@ def bernoulli_log_prob(answer: Callable) -> str:
     return "Summed over the pixels, and finite where the sigmoid rounds to one."
 
 
-def draw(answer: Callable) -> str:
-    """02.4: a log-precision of log 1/4 is a standard deviation of 2."""
-    rng = np.random.default_rng(24)
-    for shape in ((1, 2), (5, 3)):
-        mean, log_precision, eps = rng.normal(size=(3, *shape)).astype(np.float32)
-        log_precision = 2 * log_precision + 1  # most variances below 1, some above
-        parts = [tf.constant(part) for part in (mean, log_precision, eps)]
-        got = array(call(answer, *parts), shape)
-        mistakes = {
-            "That multiplies the noise by the variance.": mean + np.exp(-log_precision) * eps,
-            "That multiplies it by the precision.": mean + np.exp(log_precision) * eps,
-            "That multiplies it by 1/σ: the precision is 1/σ².": mean
-            + np.exp(0.5 * log_precision) * eps,
-            "That is the mean, without noise.": mean,
-        }
-        expected = mean + np.exp(-0.5 * log_precision) * eps
-        compare(got, expected, "This is no draw from N(mean, 1/precision).", mistakes=mistakes)
-    return "The standard deviation is exp(-log_precision / 2)."
-
-
 def kl_between(answer: Callable) -> str:
-    """02.5: one case by hand, then random Gaussians of several sizes."""
+    """02.4: one case by hand, then random Gaussians of several sizes."""
     rng = np.random.default_rng(25)
     one = np.ones((1, 1), np.float32)
     cases = [(0 * one, 0 * one, one, np.log(4 * one))]  # N(0, 1) to N(1, 4): 0.443
@@ -101,27 +137,6 @@ def kl_between(answer: Callable) -> str:
     return "Now let the network learn where each digit lives."
 
 
-def slerp(answer: Callable) -> str:
-    """02.6: codes of unequal length at several angles, and places on the way."""
-    rng = np.random.default_rng(26)
-    codes = [np.array([[0.8, 0.1], [-0.3, 0.9]]), *(rng.normal(size=(2, k)) for k in (2, 3, 50))]
-    for a, b in codes:
-        for t in (0.0, 0.3, 0.5, 0.9, 1.0):
-            got = array(call(answer, a, b, t), a.shape)
-            angle = np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
-            mistakes = {
-                "This is the straight line.": (1 - t) * a + t * b,
-                "a and b are exchanged: t = 0 must give a.": _arc(b, a, t, angle),
-                "ω is the angle between a and b, not always a right one.": _arc(a, b, t, np.pi / 2),
-                "The cosine of ω is a·b divided by both lengths.": _arc(
-                    a, b, t, np.arccos(np.clip(a @ b, -1, 1))
-                ),
-            }
-            hint = f"Not the place {t:.0%} of the way from {a[:3].round(2)} to {b[:3].round(2)}."
-            compare(got, _arc(a, b, t, angle), hint, mistakes=mistakes)
-    return "Now decode the two walks and compare their middles."
-
-
 def _per_image(pixels: np.ndarray) -> np.ndarray:
     """Return the sum over all axes but the first."""
     return pixels.reshape(len(pixels), -1).sum(axis=1)
@@ -135,17 +150,9 @@ def _kl(
     return 0.5 * np.sum(prior_log_var - log_var + ratio - 1.0, axis=-1)
 
 
-def _arc(a: np.ndarray, b: np.ndarray, t: float, angle: float) -> np.ndarray:
-    """Return the place on the arc from a to b, for a given angle between them."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
-
-
 CHECKS = {
-    "02.1": smallest_loss,
-    "02.2": who_is_better,
+    "02.1": half_the_noise,
+    "02.2": code_and_kl,
     "02.3": bernoulli_log_prob,
-    "02.4": draw,
-    "02.5": kl_between,
-    "02.6": slerp,
+    "02.4": kl_between,
 }
