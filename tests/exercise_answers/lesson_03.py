@@ -1,7 +1,5 @@
 """Right and wrong answers to the exercises of lesson 03."""
 
-import math
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -12,45 +10,64 @@ from exercise_answers import Answers
 tfd = tfp.distributions
 
 
-def width_formula(width, kernel, stride):
+def sizes_formula(width, channels, filters, kernel, stride):
+    return (width - kernel) // stride + 1, (kernel * kernel * channels + 1) * filters
+
+
+def sizes_counted(width, channels, filters, kernel, stride):
+    places = len(range(0, width - kernel + 1, stride))
+    return [places, np.ones((kernel, kernel, channels, filters)).size + filters]
+
+
+def sizes_asked_of_keras(width, channels, filters, kernel, stride):
+    layer = keras.layers.Conv2D(filters, kernel, stride)
+    layer.build((1, width, width, channels))
+    return layer.compute_output_shape((1, width, width, channels))[1], layer.count_params()
+
+
+def sizes_of_the_first_line(width, channels, filters, kernel, stride):
+    return width // stride, kernel * filters
+
+
+def sizes_same(width, channels, filters, kernel, stride):
+    return -(-width // stride), kernel**2 * channels * filters + filters
+
+
+def sizes_without_the_first_place(width, channels, filters, kernel, stride):
+    return (width - kernel) // stride, kernel**2 * channels * filters + filters
+
+
+def sizes_no_bias(width, channels, filters, kernel, stride):
+    return (width - kernel) // stride + 1, kernel**2 * channels * filters
+
+
+def sizes_no_channels(width, channels, filters, kernel, stride):
+    return (width - kernel) // stride + 1, kernel**2 * filters + filters
+
+
+def sizes_flat_kernel(width, channels, filters, kernel, stride):
+    return (width - kernel) // stride + 1, kernel * channels * filters + filters
+
+
+def sizes_kernel_3(width, channels, filters, kernel, stride):
+    return (width - 3) // stride + 1, 9 * channels * filters + filters
+
+
+def sizes_of_all_places(width, channels, filters, kernel, stride):
+    size = (width - kernel) // stride + 1
+    return size, (kernel**2 * channels * filters + filters) * size**2
+
+
+def sizes_fraction(width, channels, filters, kernel, stride):
+    return (width - kernel) / stride + 1, kernel**2 * channels * filters + filters
+
+
+def sizes_one_number(width, channels, filters, kernel, stride):
     return (width - kernel) // stride + 1
 
 
-def width_counted(width, kernel, stride):
-    return len(range(0, width - kernel + 1, stride))
-
-
-def width_asked_of_keras(width, kernel, stride):
-    layer = keras.layers.MaxPooling1D(kernel, stride)
-    return layer.compute_output_shape((1, width, 1))[1]
-
-
-def width_of_the_first_line(width, kernel, stride):
-    return width // stride
-
-
-def width_without_the_first_place(width, kernel, stride):
-    return (width - kernel) // stride
-
-
-def width_same(width, kernel, stride):
-    return -(-width // stride)
-
-
-def width_kernel_3(width, kernel, stride):
-    return (width - 3) // stride + 1
-
-
-def width_stride_1(width, kernel, stride):
-    return width - kernel + 1
-
-
-def width_rounded_up(width, kernel, stride):
-    return math.ceil((width - kernel) / stride) + 1
-
-
-def width_fraction(width, kernel, stride):
-    return (width - kernel) / stride + 1
+def sizes_constant(width, channels, filters, kernel, stride):
+    return 13, 320
 
 
 def _standard(z):
@@ -122,74 +139,113 @@ def elbo_each_centre(log_px_z, z, z_mean, z_log_var, centres):
     return _each(z, centres)
 
 
-def bits_tensors(kl, allowance):
-    return tf.reduce_sum(tf.maximum(tf.reduce_mean(kl, axis=0), allowance))
+def _draw(z_mean, z_log_var, eps):
+    return z_mean + tf.exp(0.5 * z_log_var) * eps
 
 
-def bits_loop(kl, allowance):
-    return sum(max(float(allowance), float(column.mean())) for column in np.asarray(kl).T)
+def _log_q(z, z_mean, z_log_var):
+    per_dim = np.log(2 * np.pi) + z_log_var + (z - z_mean) ** 2 * tf.exp(-z_log_var)
+    return -0.5 * tf.reduce_sum(per_dim, axis=-1)
 
 
-def bits_hinge(kl, allowance):
-    return float(np.sum(allowance + tf.nn.relu(np.mean(kl, axis=0) - allowance)))
+def stl_frozen_density(log_joint, z_mean, z_log_var, eps):
+    z = _draw(z_mean, z_log_var, eps)
+    q = _posterior(tf.stop_gradient(z_mean), tf.stop_gradient(z_log_var))
+    return log_joint(z) - q.log_prob(z)
 
 
-def bits_hard_coded(kl, allowance):
-    return bits_tensors(kl, 0.5)
+def stl_score_subtracted(log_joint, z_mean, z_log_var, eps):
+    z = _draw(z_mean, z_log_var, eps)
+    score = _log_q(tf.stop_gradient(z), z_mean, z_log_var)  # its gradient is the direct part
+    return log_joint(z) - _log_q(z, z_mean, z_log_var) + score - tf.stop_gradient(score)
 
 
-def bits_maximum_first(kl, allowance):
-    return tf.reduce_sum(tf.reduce_mean(tf.maximum(kl, allowance), axis=0))
+def stl_by_hand(log_joint, z_mean, z_log_var, eps):
+    z = _draw(z_mean, z_log_var, eps)
+    frozen = [tf.stop_gradient(part) for part in (z_mean, z_log_var)]
+    return log_joint(z) - _log_q(z, *frozen)
 
 
-def bits_no_allowance(kl, allowance):
-    return tf.reduce_sum(tf.reduce_mean(kl, axis=0))
+def stl_not_at_all(log_joint, z_mean, z_log_var, eps):
+    z = _draw(z_mean, z_log_var, eps)
+    return log_joint(z) - _log_q(z, z_mean, z_log_var)
 
 
-def bits_no_sum(kl, allowance):
-    return tf.maximum(tf.reduce_mean(kl, axis=0), allowance)
+def stl_whole_density_stopped(log_joint, z_mean, z_log_var, eps):
+    z = _draw(z_mean, z_log_var, eps)
+    return log_joint(z) - tf.stop_gradient(_log_q(z, z_mean, z_log_var))
 
 
-def bits_discount(kl, allowance):
-    return tf.reduce_sum(tf.nn.relu(tf.reduce_mean(kl, axis=0) - allowance))
+def stl_draw_stopped(log_joint, z_mean, z_log_var, eps):
+    z = tf.stop_gradient(_draw(z_mean, z_log_var, eps))
+    return log_joint(z) - _log_q(z, z_mean, z_log_var)
 
 
-def bits_averaged(kl, allowance):
-    return tf.reduce_mean(tf.maximum(tf.reduce_mean(kl, axis=0), allowance))
+def stl_everything_stopped(log_joint, z_mean, z_log_var, eps):
+    return tf.stop_gradient(stl_not_at_all(log_joint, z_mean, z_log_var, eps))
 
 
-def bits_summed_batch(kl, allowance):
-    return tf.reduce_sum(tf.maximum(tf.reduce_sum(kl, axis=0), allowance))
+def stl_mean_only(log_joint, z_mean, z_log_var, eps):
+    z = _draw(z_mean, z_log_var, eps)
+    return log_joint(z) - _log_q(z, tf.stop_gradient(z_mean), z_log_var)
 
 
-def bits_one_allowance(kl, allowance):
-    return tf.maximum(tf.reduce_sum(tf.reduce_mean(kl, axis=0)), allowance)
+def stl_without_q(log_joint, z_mean, z_log_var, eps):
+    return log_joint(_draw(z_mean, z_log_var, eps))
 
 
-def bits_minimum(kl, allowance):
-    return tf.reduce_sum(tf.minimum(tf.reduce_mean(kl, axis=0), allowance))
+def stl_variance_for_deviation(log_joint, z_mean, z_log_var, eps):
+    z = z_mean + tf.exp(z_log_var) * eps
+    return log_joint(z) - _log_q(z, tf.stop_gradient(z_mean), tf.stop_gradient(z_log_var))
 
 
-def bits_constant(kl, allowance):
-    return 4.0
+def stl_ignores_eps(log_joint, z_mean, z_log_var, eps):
+    z = z_mean + 0.0 * z_log_var
+    return log_joint(z) - _log_q(z, tf.stop_gradient(z_mean), tf.stop_gradient(z_log_var))
 
 
+def stl_numpy(log_joint, z_mean, z_log_var, eps):
+    return stl_not_at_all(log_joint, z_mean, z_log_var, eps).numpy()
+
+
+def stl_constant(log_joint, z_mean, z_log_var, eps):
+    return tf.zeros(len(eps))
+
+
+C, M = "closed", "monte carlo"
 ANSWERS = {
     "03.1": Answers(
-        right=[0.16, tfd.Normal(2.0, 1.0).cdf(1.0), np.float32(0.1587)],
-        wrong=[0.0, 0, 0.3085, 0.5, 0.8413, 15.87, 1.0, "b", [0.16]],
+        right=[sizes_formula, sizes_counted, sizes_asked_of_keras],
+        wrong=[
+            sizes_of_the_first_line,
+            sizes_same,
+            sizes_without_the_first_place,
+            sizes_no_bias,
+            sizes_no_channels,
+            sizes_flat_kernel,
+            sizes_kernel_3,
+            sizes_of_all_places,
+            sizes_fraction,
+            sizes_one_number,
+            sizes_constant,
+            (13, 320),
+        ],
     ),
     "03.2": Answers(
-        right=[width_formula, width_counted, width_asked_of_keras],
+        right=[(C, C, M, M, C), ["Closed", "closed ", "Monte Carlo", "monte-carlo", "closed"]],
         wrong=[
-            width_of_the_first_line,
-            width_without_the_first_place,
-            width_same,
-            width_kernel_3,
-            width_stride_1,
-            width_rounded_up,
-            width_fraction,
-            26,
+            (M, M, M, M, M),
+            (C, C, C, C, C),
+            (C, C, M, M, M),
+            (C, M, M, M, C),
+            (C, C, M, C, C),
+            (M, C, M, M, C),
+            (M, M, C, M, M),
+            (C, C, M),
+            (C, C, M, M, "stl"),
+            (1, 2, 3, 4, 5),
+            "closed",
+            0.5,
         ],
     ),
     "03.3": Answers(
@@ -208,19 +264,19 @@ ANSWERS = {
         ],
     ),
     "03.4": Answers(
-        right=[bits_tensors, bits_loop, bits_hinge],
+        right=[stl_frozen_density, stl_score_subtracted, stl_by_hand],
         wrong=[
-            bits_hard_coded,
-            bits_maximum_first,
-            bits_no_allowance,
-            bits_no_sum,
-            bits_discount,
-            bits_averaged,
-            bits_summed_batch,
-            bits_one_allowance,
-            bits_minimum,
-            bits_constant,
-            4.0,
+            stl_not_at_all,
+            stl_whole_density_stopped,
+            stl_draw_stopped,
+            stl_everything_stopped,
+            stl_mean_only,
+            stl_without_q,
+            stl_variance_for_deviation,
+            stl_ignores_eps,
+            stl_numpy,
+            stl_constant,
+            -7.0,
         ],
     ),
 }

@@ -1,48 +1,80 @@
-"""The checks of lesson 03."""
+"""The checks of the exercises of lesson 03."""
 
 from collections.abc import Callable
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from helpers.course.exercises import NotYet, array, call, compare, number
+from helpers.course.exercises import NotYet, array, call, compare
 
 LOG_2_PI = np.log(2 * np.pi)
+FACTORS = (0.25, 0.5, 1.0, 1.5, 2.0)  # of exercise 2
+QUIETER = ("closed", "closed", "monte carlo", "monte carlo", "closed")
 
 
-def negative_draws(answer: float) -> str:
-    """03.1: how often one draw of the KL from N(2, 1) to N(0, 1) is negative."""
-    share, right = number(answer), 0.1587  # P(z < 1) for z ~ N(2, 1)
+def size_and_weights(answer: Callable) -> str:
+    """03.1: the layers of the lesson, then random ones."""
+    rng = np.random.default_rng(31)
+    cases = [(28, 1, 32, 3, 2), (13, 32, 64, 3, 2), (13, 3, 2, 5, 3), (28, 2, 5, 1, 2)]
+    cases += [(int(rng.integers(9, 65)), *map(int, rng.integers(2, 8, size=4))) for _ in range(20)]
+    for width, channels, filters, kernel, stride in cases:
+        got = array(call(answer, width, channels, filters, kernel, stride), (2,), "Your pair")
+        where = f"Width {width}, {channels} channels, {filters} filters, kernel {kernel}"
+        where += f", stride {stride}"
+        places = (width - kernel) // stride + 1
+        if got[0] != places:
+            raise NotYet(_size_hint(got[0], width, kernel, stride, where))
+        weights = kernel * kernel * channels * filters + filters
+        mistakes = {
+            "The biases are missing: there is one for each filter.": weights - filters,
+            "A kernel has a height and a width.": kernel * channels * filters + filters,
+            "A kernel is as deep as the input has channels.": kernel**2 * filters + filters,
+            "One bias for each filter, not for each channel.": weights - filters + channels,
+            "All positions share their weights: the size does not count.": weights * places**2,
+        }
+        compare(got[1], weights, f"{where}: wrong number of weights.", mistakes=mistakes, rtol=1e-9)
+    return "The kernel starts at 0, s, 2s, … up to width - k, with the same weights everywhere."
+
+
+def _size_hint(got: float, width: int, kernel: int, stride: int, where: str) -> str:
+    """Return what to say of a wrong width."""
+    if got == -(-width // stride):
+        return f"{where}: {got:g} is the width with padding. Without it the kernel stays inside."
+    if got == (width - kernel) // stride:
+        return f"{where}: the first position, at 0, counts too."
+    return f"{where}: your width is {got:g}. At which pixels can the kernel start?"
+
+
+def quieter_estimate(answer: tuple) -> str:
+    """03.2: which estimate has the smaller variance, for five widths of q."""
+    if not isinstance(answer, tuple | list | np.ndarray) or len(answer) != len(FACTORS):
+        raise NotYet(f"Give five words, one for each of the factors {FACTORS}.")
+    words = [_word(word) for word in answer]
+    wrong = [k for k, (word, right) in enumerate(zip(words, QUIETER, strict=True)) if word != right]
+    if not wrong:
+        return (
+            "Near the posterior the Monte Carlo value is quieter, far from it the closed form. "
+            "With the factor c: (1 - c²)²/2 against (c² + c⁴)/8."
+        )
+    if len(set(words)) == 1:
+        raise NotYet(f"Not always {words[0]!r}: at the factor 1 we saw one order, elsewhere look.")
     hints = {
-        0.0: "A KL is never negative, but one draw of log q - log p may be. For which z?",
-        0.3085: "That is the share for q = N(1, 1), the case of the lesson. Here the mean is 2.",
-        0.5: "Half of the draws lie below the mean, 2. Where does log q - log p change its sign?",
-        0.8413: "That is the share of the positive ones.",
-        0.0228: "That is the share of z below 0. Where does log q - log p change its sign?",
-        15.87: "Give the share as a number between 0 and 1, not in percent.",
+        2: "At the factor 1 the Monte Carlo value is constant.",
+        0: "A narrow q hardly moves z, so log p(x|z) is quiet. But log q still moves with eps.",
+        1: "At 0.5 log q and log p(x, z) no longer cancel: by how much does each move with eps?",
+        3: "At 1.5 something still cancels, and log p(x|z) alone has become noisier.",
+        4: "At 2 log p(x, z) swings four times as far as log q: how much can that still cancel?",
     }
-    for wrong, hint in hints.items():
-        if abs(share - wrong) < 0.005 and abs(share - right) > 0.005:
-            raise NotYet(hint)
-    if abs(share - right) > 0.005:
-        raise NotYet(f"Not {share:g}. Write log q(z) - log p(z) down: it is a straight line in z.")
-    return "log q - log p is 2z - 2, negative for z below 1. Its average is the KL, 2 nats."
+    first = next(k for k in hints if k in wrong)
+    raise NotYet(f"{len(wrong)} of 5 are wrong. {hints[first]}")
 
 
-def width(answer: Callable) -> str:
-    """03.2: compared with the sizes that Keras finds."""
-    rng = np.random.default_rng(32)
-    cases = [(28, 3, 1), (28, 3, 2), (13, 3, 2), (13, 5, 3), (4, 4, 4), (28, 1, 2)]
-    cases += [(int(rng.integers(9, 65)), *map(int, rng.integers(1, 8, size=2))) for _ in range(20)]
-    for size, kernel, stride in cases:
-        layer = keras.layers.Conv2D(1, kernel, stride)
-        expected = layer.compute_output_shape((1, size, size, 1))[1]
-        got = number(call(answer, size, kernel, stride))
-        if got != expected:
-            where = f"Width {size}, kernel {kernel}, stride {stride}"
-            raise NotYet(f"{where}: expected {expected}, got {got:g}. Where can the kernel start?")
-    return "The kernel starts at 0, s, 2s, … up to width - k."
+def _word(word: object) -> str:
+    """Return one of the two words of exercise 2; raise where it is another."""
+    text = word.strip().lower().replace("-", " ") if isinstance(word, str) else word
+    if text not in ("monte carlo", "closed"):
+        raise NotYet(f'Use the words "monte carlo" and "closed", not {word!r}.')
+    return text
 
 
 def mixture_elbo(answer: Callable) -> str:
@@ -74,30 +106,71 @@ def mixture_elbo(answer: Callable) -> str:
     return "There is no closed form for this KL, and the Monte Carlo ELBO needs none."
 
 
-def free_bits(answer: Callable) -> str:
-    """03.4: mean over the batch first, then the maximum, then the sum."""
+def stl_elbo(answer: Callable) -> str:
+    """03.4: the value of the Monte Carlo ELBO, and the gradient of its path alone."""
     rng = np.random.default_rng(34)
-    for shape in ((2, 3), (6, 5)):
-        kl = rng.gamma(0.6, 1.0, shape).astype(np.float32)
-        mean = kl.mean(axis=0)
-        for allowance in (0.1, float(np.median(mean)) + 0.01, 2.5):
-            got = array(call(answer, tf.constant(kl), allowance), ())
-            larger = np.maximum(kl, allowance)
-            mistakes = {
-                "The maximum goes over the batch's mean, not over each image.": larger.mean(
-                    0
-                ).sum(),
-                "That is the plain KL. Where is the allowance?": mean.sum(),
-                "An allowance is not a discount: take the larger of the two.": np.maximum(
-                    mean - allowance, 0.0
-                ).sum(),
-                "Sum over the dimensions; do not average.": np.maximum(mean, allowance).mean(),
-                "Average over the batch; do not sum.": np.maximum(kl.sum(0), allowance).sum(),
-                "Each dimension has its own allowance.": max(mean.sum(), allowance),
-            }
-            hint = f"Not the penalty for an allowance of {allowance:.3g} nats."
-            compare(got, np.maximum(mean, allowance).sum(), hint, mistakes=mistakes)
-    return "Below the allowance a dimension costs the same, whatever it does."
+    for batch, latent in ((3, 1), (5, 4)):
+        z_mean, z_log_var, eps = rng.normal(size=(3, batch, latent))
+        slope, centre = rng.uniform(0.5, 2.0, latent), rng.normal(size=latent)
+        _check_stl(answer, z_mean, z_log_var, eps, slope, centre)
+    return "The same value, and at the true posterior a gradient without noise."
+
+
+def _check_stl(
+    answer: Callable,
+    z_mean: np.ndarray,
+    z_log_var: np.ndarray,
+    eps: np.ndarray,
+    slope: np.ndarray,
+    centre: np.ndarray,
+) -> None:
+    """Compare values and gradients where log p(x, z) is -slope (z - centre)²/2 - 7, summed."""
+
+    def log_joint(z: tf.Tensor) -> tf.Tensor:
+        a, b = tf.constant(slope, tf.float32), tf.constant(centre, tf.float32)
+        return tf.reduce_sum(-0.5 * a * (z - b) ** 2, axis=-1) - 7.0
+
+    parts = [tf.constant(part, tf.float32) for part in (z_mean, z_log_var, eps)]
+    with tf.GradientTape() as tape:
+        tape.watch(parts[:2])
+        returned = call(answer, log_joint, *parts)
+        got = array(returned, (len(eps),))
+    z = z_mean + np.exp(0.5 * z_log_var) * eps
+    log_p = np.sum(-0.5 * slope * (z - centre) ** 2, axis=-1) - 7.0
+    log_q = _log_normal(z, z_mean, z_log_var)
+    mistakes = {
+        "log q is missing.": log_p,
+        "log q is subtracted.": log_p + log_q,
+        "That draws with the variance, not the standard deviation.": _with_variance(
+            z_mean, z_log_var, eps, slope, centre
+        ),
+    }
+    compare(got, log_p - log_q, "The value is not log p(x, z) - log q.", mistakes=mistakes)
+    gradients = tape.gradient(returned, parts[:2]) if tf.is_tensor(returned) else [None, None]
+    if any(gradient is None for gradient in gradients):
+        raise NotYet("No gradient reaches z_mean and z_log_var: cut the direct way, not that by z.")
+    down = -slope * (z - centre)  # of log p, with respect to z
+    path = down + eps / np.exp(0.5 * z_log_var)
+    half = 0.5 * np.exp(0.5 * z_log_var) * eps  # dz / d z_log_var
+    expected = np.stack([path, path * half])
+    mistakes = {
+        "The score is still in the gradient: stop the parameters of log q.": np.stack(
+            [down, down * half + 0.5]
+        ),
+        "The draw z must keep its gradient in log q as well.": np.stack([down, down * half]),
+    }
+    hint = "The value is right, the gradient is not: only the way through z may be left."
+    compare(np.stack(gradients), expected, hint, mistakes=mistakes, rtol=1e-3, atol=1e-4)
+
+
+def _with_variance(
+    z_mean: np.ndarray, z_log_var: np.ndarray, eps: np.ndarray, slope: np.ndarray, b: np.ndarray
+) -> np.ndarray:
+    """Return the value for a draw whose noise is multiplied by the variance."""
+    z = z_mean + np.exp(z_log_var) * eps
+    return (
+        np.sum(-0.5 * slope * (z - b) ** 2, axis=-1) - 7.0 - _log_normal(z, z_mean, z_log_var)
+    )
 
 
 def _log_normal(z: np.ndarray, mean: np.ndarray, log_var: np.ndarray) -> np.ndarray:
@@ -106,8 +179,8 @@ def _log_normal(z: np.ndarray, mean: np.ndarray, log_var: np.ndarray) -> np.ndar
 
 
 CHECKS = {
-    "03.1": negative_draws,
-    "03.2": width,
+    "03.1": size_and_weights,
+    "03.2": quieter_estimate,
     "03.3": mixture_elbo,
-    "03.4": free_bits,
+    "03.4": stl_elbo,
 }
