@@ -168,9 +168,7 @@ def _with_variance(
 ) -> np.ndarray:
     """Return the value for a draw whose noise is multiplied by the variance."""
     z = z_mean + np.exp(z_log_var) * eps
-    return (
-        np.sum(-0.5 * slope * (z - b) ** 2, axis=-1) - 7.0 - _log_normal(z, z_mean, z_log_var)
-    )
+    return np.sum(-0.5 * slope * (z - b) ** 2, axis=-1) - 7.0 - _log_normal(z, z_mean, z_log_var)
 
 
 def _log_normal(z: np.ndarray, mean: np.ndarray, log_var: np.ndarray) -> np.ndarray:
