@@ -14,7 +14,7 @@ import course
 import generate
 import hygiene
 
-LESSON = "notebooks/08_do_something.ipynb"
+LESSON = "notebooks/11_do_something.ipynb"
 STEP = re.compile(r"<!-- (helpers/\S+), (.+?) -->\n```python\n(.*?)```", re.DOTALL)
 KINDS = ("network", "likelihood", "data set", "metric", "lesson")
 
@@ -134,13 +134,13 @@ cells = [cell for cell in nb.cells if cell.cell_type == "code"]
 names = {"__name__": "__main__"}
 for cell in cells:
     exec(compile(cell.source, cell.id, "exec"), names)
-run = json.load(open("build/lessons/quick/08.json"))
+run = json.load(open("build/lessons/quick/11.json"))
 assert run["claims"] == {"highest_at_half": True} and len(run["numbers"]) == 1
-exercises.check("08.1", 2 * np.log(2))
-exercises.check("08.2", "more")
-exercises.check("08.3", lambda p: names["entropy"](p) / np.log(2))
-exercises.check("08.4", lambda p: names["entropy"](np.clip(p, 1e-12, 1 - 1e-12)))
-for number, wrong in {"08.1": 0.69, "08.2": "less", "08.3": names["entropy"]}.items():
+exercises.check("11.1", 2 * np.log(2))
+exercises.check("11.2", "more")
+exercises.check("11.3", lambda p: names["entropy"](p) / np.log(2))
+exercises.check("11.4", lambda p: names["entropy"](np.clip(p, 1e-12, 1 - 1e-12)))
+for number, wrong in {"11.1": 0.69, "11.2": "less", "11.3": names["entropy"]}.items():
     try:
         exercises.check(number, wrong)
     except exercises.NotYet:
@@ -185,16 +185,16 @@ def test_what_is_generated_knows_the_new_lesson(extended):
     nbformat.write(nb, extended / LESSON)
     generate.main([], extended)
     assert generate.main(["--check"], extended) == 0
-    assert f"[08 Do something with a VAE]({LESSON})" in (extended / "README.md").read_text("utf-8")
-    before = course.notebook_paths("7", extended / "notebooks")[0].read_text(encoding="utf-8")
-    assert "(08_do_something.ipynb)" in before
-    hygiene_of_it = hygiene.problems(course.read(extended / LESSON), size=1, number="08")
+    assert f"[11 Do something with a VAE]({LESSON})" in (extended / "README.md").read_text("utf-8")
+    before = course.notebook_paths("8", extended / "notebooks")[0].read_text(encoding="utf-8")
+    assert "(11_do_something.ipynb)" in before
+    hygiene_of_it = hygiene.problems(course.read(extended / LESSON), size=1, number="11")
     assert not [line for line in hygiene_of_it if "metadata" in line or "cell ids" in line]
 
 
 def test_the_template_keeps_the_rules(monkeypatch):
-    monkeypatch.setattr(hygiene, "REWRITTEN", {"08"})
+    monkeypatch.setattr(hygiene, "REWRITTEN", {"11"})
     nb = course.read(course.ROOT / "tools" / "template.ipynb")
-    found = hygiene.problems(nb, size=1, number="08")
+    found = hygiene.problems(nb, size=1, number="11")
     of_a_run = ("execution counts", "shows nothing", "no picture", "cells tagged nbval")
     assert [line for line in found if not any(part in line for part in of_a_run)] == []

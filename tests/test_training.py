@@ -51,6 +51,7 @@ def test_a_training_without_room_for_a_rise_starts_at_the_peak(steps):
         (ValueError, dict(total_steps=0)),
         (ValueError, dict(clipnorm=-1)),
         (ValueError, dict(ema_momentum=1.0)),
+        (ValueError, dict(weight_decay=-0.1)),
     ],
 )
 def test_make_optimizer_refuses(error, bad):
@@ -77,6 +78,18 @@ def test_the_average_has_a_momentum_that_rises(momentum):
         np.testing.assert_allclose(probe.numpy(), average, rtol=1e-5)
     assert np.abs(now - average).min() > 0.01  # an average, not the last weights
     assert optimizer.get_config()["ema_momentum"] == momentum
+
+
+def test_weight_decay_shrinks_kernels_by_a_part_of_the_rate_and_no_bias():
+    layer = keras.layers.Dense(3, bias_initializer="ones")
+    layer.build((None, 2))
+    kernel = layer.kernel.numpy()
+    rate = dict(warmup=0.0, schedule="constant", weight_decay=0.2)
+    optimizer = training.make_optimizer(0.1, 10, **rate)
+    weights = layer.trainable_variables
+    optimizer.apply([tf.zeros(w.shape) for w in weights], weights)
+    np.testing.assert_allclose(layer.kernel, 0.98 * kernel, rtol=1e-6)
+    np.testing.assert_array_equal(layer.bias, 1.0)
 
 
 # --- fit ------------------------------------------------------------------------------------------
