@@ -22,7 +22,7 @@ PARTS = {  # what is called of each study, and numbers that it must record
     "application_study": (["left_out"], ["without_3/auroc_log_p", "without_each/mean_auroc_ratio"]),
     "clinic_study": (
         ["quiet_noise", "unmasked"],
-        ["clinic_quiet_noise/log_px_200", "clinic_quiet_noise/own_elbo", "clinic_unmasked/elbo"],
+        ["clinic_quiet_noise/log_px_200", "clinic_quiet_noise/own_elbo", "clinic_unmasked/log_px"],
     ),
     "conv_study": (
         ["conv_k2", "filters", "cifar10"],
