@@ -45,6 +45,15 @@ def log_prob_clipped(x, logits):
     return tf.reduce_sum(x * tf.math.log(y) + (1 - x) * tf.math.log(1 - y), axis=PIXELS)
 
 
+def log_prob_double(x, logits):
+    x, logits = tf.cast(x, tf.float64), tf.cast(logits, tf.float64)
+    return tf.reduce_sum(x * logits - tf.math.log(1 + tf.exp(logits)), axis=PIXELS)
+
+
+def log_prob_clipped_logits(x, logits):
+    return log_prob_softplus(x, tf.clip_by_value(logits, -200.0, 200.0))
+
+
 def log_prob_whole_batch(x, logits):
     return tf.reduce_sum(x * logits - tf.nn.softplus(logits))
 
@@ -237,6 +246,8 @@ ANSWERS = {
             log_prob_mean,
             log_prob_naive,
             log_prob_clipped,
+            log_prob_double,
+            log_prob_clipped_logits,
             log_prob_whole_batch,
             log_prob_exchanged,
             log_prob_loss,

@@ -1,5 +1,6 @@
 """The checks of lesson 02."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -25,7 +26,7 @@ HALF_THE_NOISE = {  # quantity: (direction, hint)
 def half_the_noise(answer: object) -> str:
     """02.1: what becomes of the bound's parts, and of log p(x), if q is made narrower."""
     if not isinstance(answer, dict):
-        raise NotYet('Give a dictionary such as {"reconstruction": "same", "kl": "up", …}.')
+        raise NotYet('Give a dictionary such as {"reconstruction": "same", "kl": "same", …}.')
     given = {str(name).strip().lower(): direction for name, direction in answer.items()}
     if set(given) != set(HALF_THE_NOISE):
         raise NotYet(f"Give a direction for each of {', '.join(HALF_THE_NOISE)}.")
@@ -104,12 +105,14 @@ def bernoulli_log_prob(answer: Callable) -> str:
             / len(x),
         }
         compare(got, pixels.sum(axis=1), "These are not the right numbers.", mistakes=mistakes)
-    for logit, pixel, expected in ((200.0, 0.0, -200.0), (-200.0, 1.0, -200.0), (200.0, 1.0, 0.0)):
+    for size, sign, right in itertools.product((200.0, 1_000.0, 10_000.0), (1, -1), (True, False)):
+        logit, pixel = sign * size, float((sign > 0) == right)
         image = tf.fill((1, 1, 1, 1), pixel)
         name = f"log p of one pixel {pixel:.0f} with logit {logit:.0f}"
         got = array(call(answer, image, tf.fill((1, 1, 1, 1), logit)), (1,), name)
-        compare(got, [expected], f"{name[0].upper()}{name[1:]}: is there a function of logits?")
-    return "Summed over the pixels, and finite where the sigmoid rounds to one."
+        hint = f"{name[0].upper()}{name[1:]}: is there a function of logits, without clipping?"
+        compare(got, [0.0 if right else -size], hint)
+    return "Summed over the pixels, and right where the sigmoid rounds to one."
 
 
 def kl_between(answer: Callable) -> str:
