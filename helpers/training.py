@@ -265,17 +265,14 @@ def fit(
     filelock.Timeout
         Another training uses `run_dir`.
     """
-    rate = dict(warmup=warmup, schedule=schedule, clipnorm=clipnorm, ema_momentum=ema_momentum)
-    rate |= dict(weight_decay=weight_decay)
-    plain = dict(protocol=protocol, batch_size=batch_size, seed=seed, epochs=epochs)
-    plain |= dict(rate, validation_freq=validation_freq, learning_rate=learning_rate)
+    plain = dict(protocol=protocol, batch_size=batch_size, seed=seed, epochs=epochs, warmup=warmup)
+    plain |= dict(learning_rate=learning_rate, schedule=schedule, validation_freq=validation_freq)
+    plain |= dict(clipnorm=clipnorm, ema_momentum=ema_momentum, weight_decay=weight_decay)
     _check_plain(steps_per_execution=steps_per_execution, seconds=seconds, verbose=verbose, **plain)
     task = _Task(model, as_uint8_images(images), labels, validation, optimizer, plain)
     with contextlib.ExitStack() as stack:
-        folder, planned = None, epochs
-        if run_dir is not None:
-            folder = stack.enter_context(RunFolder(run_dir))
-            planned = folder.agree(task.settings(), may_extend=task.may_extend)
+        folder = None if run_dir is None else stack.enter_context(RunFolder(run_dir))
+        planned = epochs if folder is None else task.agree_with(folder)
         stack.enter_context(model.distribute_strategy.scope())
         task.compile(planned, steps_per_execution)
         run = _Run(model, folder, epochs, seconds)
@@ -340,6 +337,10 @@ class _Task:
             "precision": self.model.dtype_policy.name,
             "code": method_digests(type(self.model)),
         }
+
+    def agree_with(self, folder: RunFolder) -> int:
+        """Return for how many epochs the run in a folder was planned; raise if it is another."""
+        return folder.agree(self.settings(), may_extend=self.may_extend)
 
     def compile(self, planned: int, steps_per_execution: int) -> None:
         """Give the model its optimizer, whose rate is planned for so many epochs."""

@@ -147,12 +147,17 @@ def _check_stl(
     }
     compare(got, log_p - log_q, "The value is not log p(x, z) - log q.", mistakes=mistakes)
     gradients = tape.gradient(returned, parts[:2]) if tf.is_tensor(returned) else [None, None]
+    _check_path_gradient(gradients, -slope * (z - centre), np.exp(0.5 * z_log_var), eps)
+
+
+def _check_path_gradient(
+    gradients: list[tf.Tensor | None], down: np.ndarray, std: np.ndarray, eps: np.ndarray
+) -> None:
+    """Compare gradients by z_mean and z_log_var; `down` is that of log p(x, z) by z."""
     if any(gradient is None for gradient in gradients):
         raise NotYet("No gradient reaches z_mean and z_log_var: cut the direct way, not that by z.")
-    down = -slope * (z - centre)  # of log p, with respect to z
-    path = down + eps / np.exp(0.5 * z_log_var)
-    half = 0.5 * np.exp(0.5 * z_log_var) * eps  # dz / d z_log_var
-    expected = np.stack([path, path * half])
+    path = down + eps / std
+    half = 0.5 * std * eps  # dz / d z_log_var
     mistakes = {
         "The score is still in the gradient: stop the parameters of log q.": np.stack(
             [down, down * half + 0.5]
@@ -160,6 +165,7 @@ def _check_stl(
         "The draw z must keep its gradient in log q as well.": np.stack([down, down * half]),
     }
     hint = "The value is right, the gradient is not: only the way through z may be left."
+    expected = np.stack([path, path * half])
     compare(np.stack(gradients), expected, hint, mistakes=mistakes, rtol=1e-3, atol=1e-4)
 
 
