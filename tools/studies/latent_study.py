@@ -24,13 +24,13 @@ import study
 from helpers import data, evaluation  # isort: skip  (first: imports TensorFlow quietly)
 
 import conv_study
+import flow_study
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
 from sklearn.metrics import silhouette_score
 
 from helpers.course import records
-from helpers.networks import ResidualDecoder
 
 SEED = 42
 MODELS = ("conv_k2", "conv_k10", "conv_k40", "iaf_15", "iaf_60")
@@ -50,9 +50,8 @@ def few_of(split: data.Split, quick: int) -> tuple:
 
 
 def networks_k10() -> dict:
-    """A dense encoder, and residual blocks on 7 x 7 places."""
-    decoder = ResidualDecoder((512, 32, 32, 32), (28, 28, 1), activation="silu")
-    return dict(latent_dim=10, hidden_dim=(512, 512), activation="silu", decoder=decoder)
+    """The networks of iaf_15, with ten latents and no flow."""
+    return flow_study.dense() | {"latent_dim": 10}
 
 
 def train_k10() -> None:

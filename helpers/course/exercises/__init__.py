@@ -98,6 +98,34 @@ def choice(answer: object, right: str, hints: Mapping[str, str]) -> None:
         raise NotYet(hints[chosen])
 
 
+def choices(
+    answer: object,
+    expected: dict[str, tuple[str, str]],
+    allowed: tuple[str, ...],
+    example: str,
+    *,
+    noun: str = "",
+    kind: str = "verdict",
+) -> None:
+    """Raise `NotYet` unless the answer names the right word for each name.
+
+    `expected` is {name: (right word, hint)}; `noun` stands before a name, `kind` for the words.
+    """
+    if not isinstance(answer, dict):
+        raise NotYet(f"Give a dictionary such as {example}.")
+    given = {str(name).strip().lower(): word for name, word in answer.items()}
+    if set(given) != set(expected):
+        raise NotYet(f"Give one {kind} for each of {', '.join(expected)}.")
+    known = {word.lower(): word for word in allowed}
+    for name, (right, hint) in expected.items():
+        named = f"{noun} {name}".strip()
+        word = known.get(" ".join(str(given[name]).lower().replace("_", " ").split()))
+        if word is None:
+            raise NotYet(f"{named}: a {kind} is one of {', '.join(allowed)}.")
+        if word != right:
+            raise NotYet(f"{named}: think again. {hint}")
+
+
 def number(answer: object, name: str = "Your answer") -> float:
     """Return the answer as a finite float."""
     return float(array(answer, (), name))

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import logsumexp
 
-from helpers.course.exercises import NotYet, array, call, compare
+from helpers.course.exercises import NotYet, array, call, choices, compare
 
 VERDICTS = ("ruled out", "beaten", "neither")
 REPORTS = {  # report: (verdict, hint)
@@ -28,17 +28,7 @@ BATCH = 10
 
 def check_reports(answer: object) -> str:
     """Six reported scores: what floor and baseline say of each."""
-    if not isinstance(answer, dict):
-        raise NotYet('Give a dictionary such as {"a": "neither", "b": "beaten", …}.')
-    given = {str(name).strip().lower(): verdict for name, verdict in answer.items()}
-    if set(given) != set(REPORTS):
-        raise NotYet(f"Give one verdict for each of the reports {', '.join(REPORTS)}.")
-    for name, (right, hint) in REPORTS.items():
-        verdict = str(given[name]).strip().lower().replace("_", " ")
-        if verdict not in VERDICTS:
-            raise NotYet(f"Report {name}: a verdict is one of {', '.join(VERDICTS)}.")
-        if verdict != right:
-            raise NotYet(f"Think about report {name} again. {hint}")
+    choices(answer, REPORTS, VERDICTS, '{"a": "neither", "b": "beaten", …}', noun="Report")
     return "The floor holds for fresh tosses of binary pixels, the baseline for binary pixels."
 
 

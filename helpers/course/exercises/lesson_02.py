@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from helpers.course.exercises import NotYet, array, call, compare
+from helpers.course.exercises import NotYet, array, call, choices, compare
 
 DIRECTIONS = ("up", "down", "same")
 HALF_THE_NOISE = {  # quantity: (direction, hint)
@@ -25,17 +25,8 @@ HALF_THE_NOISE = {  # quantity: (direction, hint)
 
 def half_the_noise(answer: object) -> str:
     """02.1: what becomes of the bound's parts, and of log p(x), if q is made narrower."""
-    if not isinstance(answer, dict):
-        raise NotYet('Give a dictionary such as {"reconstruction": "same", "kl": "same", …}.')
-    given = {str(name).strip().lower(): direction for name, direction in answer.items()}
-    if set(given) != set(HALF_THE_NOISE):
-        raise NotYet(f"Give a direction for each of {', '.join(HALF_THE_NOISE)}.")
-    for name, (right, hint) in HALF_THE_NOISE.items():
-        direction = str(given[name]).strip().lower()
-        if direction not in DIRECTIONS:
-            raise NotYet(f"{name}: a direction is one of {', '.join(DIRECTIONS)}.")
-        if direction != right:
-            raise NotYet(f"Think about {name} again. {hint}")
+    example = '{"reconstruction": "same", "kl": "same", …}'
+    choices(answer, HALF_THE_NOISE, DIRECTIONS, example, kind="direction")
     return "A worse q loosens the bound; the model itself is prior and decoder, and stays."
 
 
