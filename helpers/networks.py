@@ -45,7 +45,8 @@ class GaussianMLP(keras.Model):
     """Multilayer perceptron that returns mean and log-variance of a diagonal Gaussian.
 
     As encoder q(z|x), whose output shape is the latent size, or as decoder p(x|z), whose output
-    shape is the image's. Kingma & Welling 2013, appendix C.2. Built in lesson 02.
+    shape is the image's. Kingma & Welling 2013, appendix C.2. Lesson 02 writes the encoder out, as
+    ``Encoder``.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ class BernoulliMLP(keras.Model):
     """Multilayer perceptron that returns the logits of independent binary pixels (a decoder).
 
     Kingma & Welling 2013, appendix C.1, without the sigmoid: that is in the distribution, where it
-    is stable. Built in lesson 02.
+    is stable. Lesson 02 writes it out, as ``Decoder``.
 
     Parameters
     ----------

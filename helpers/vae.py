@@ -52,7 +52,8 @@ class ReparameterisedNormal(tfd.Normal):
 class VAE(keras.Model):
     """Variational autoencoder (Kingma & Welling 2013) of which the reader chooses every part.
 
-    Takes images (batch, height, width, channels), floats in [0, 1]. Built in lesson 02.
+    Takes images (batch, height, width, channels), floats in [0, 1]. Lesson 02 builds the core of it
+    by hand, as ``TinyVAE``, and shows that the two agree.
 
     Parameters
     ----------

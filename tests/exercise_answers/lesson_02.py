@@ -54,6 +54,14 @@ def log_prob_clipped_logits(x, logits):
     return log_prob_softplus(x, tf.clip_by_value(logits, -200.0, 200.0))
 
 
+def log_prob_widely_clipped_logits(x, logits):
+    return log_prob_softplus(x, tf.clip_by_value(logits, -10_000.0, 10_000.0))
+
+
+def log_prob_very_widely_clipped_logits(x, logits):
+    return log_prob_softplus(x, tf.clip_by_value(logits, -1e6, 1e6))
+
+
 def log_prob_whole_batch(x, logits):
     return tf.reduce_sum(x * logits - tf.nn.softplus(logits))
 
@@ -248,6 +256,8 @@ ANSWERS = {
             log_prob_clipped,
             log_prob_double,
             log_prob_clipped_logits,
+            log_prob_widely_clipped_logits,
+            log_prob_very_widely_clipped_logits,
             log_prob_whole_batch,
             log_prob_exchanged,
             log_prob_loss,

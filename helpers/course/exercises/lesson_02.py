@@ -13,7 +13,7 @@ HALF_THE_NOISE = {  # quantity: (direction, hint)
     "reconstruction": ("up", "With less noise the decoder sees a code nearer to the centre."),
     "kl": (
         "up",
-        "Put σ² and a quarter of it into ½(μ² + σ² − log σ² − 1). Which wins, −¾σ² or log 4?",
+        "Put σ² and a quarter of it into ½(μ² + σ² − log σ² − 1), for σ² = 1 and for a small σ².",
     ),
     "elbo": (
         "down",
@@ -96,10 +96,11 @@ def bernoulli_log_prob(answer: Callable) -> str:
             / len(x),
         }
         compare(got, pixels.sum(axis=1), "These are not the right numbers.", mistakes=mistakes)
-    for size, sign, right in itertools.product((200.0, 1_000.0, 10_000.0), (1, -1), (True, False)):
+    sizes = (200.0, 1_000.0, 10_000.0, 1e6, 1e20)  # beyond whatever somebody clips at
+    for size, sign, right in itertools.product(sizes, (1, -1), (True, False)):
         logit, pixel = sign * size, float((sign > 0) == right)
         image = tf.fill((1, 1, 1, 1), pixel)
-        name = f"log p of one pixel {pixel:.0f} with logit {logit:.0f}"
+        name = f"log p of one pixel {pixel:.0f} with logit {logit:,g}"
         got = array(call(answer, image, tf.fill((1, 1, 1, 1), logit)), (1,), name)
         hint = f"{name[0].upper()}{name[1:]}: is there a function of logits, without clipping?"
         compare(got, [0.0 if right else -size], hint)

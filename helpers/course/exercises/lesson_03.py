@@ -71,14 +71,16 @@ def quieter_estimate(answer: tuple) -> str:
 
 def _word(word: object) -> str:
     """Return one of the two words of exercise 2; raise where it is another."""
-    text = word.strip().lower().replace("-", " ") if isinstance(word, str) else word
+    text = word
+    if isinstance(word, str):
+        text = word.strip().lower().replace("-", " ").replace("_", " ")
     if text not in ("monte carlo", "closed"):
         raise NotYet(f'Use the words "monte carlo" and "closed", not {word!r}.')
     return text
 
 
 def mixture_elbo(answer: Callable) -> str:
-    """03.3: a prior of several centres, near them and far from them."""
+    """03.3: a prior of several centres, near them and far from them: values and gradients."""
     rng = np.random.default_rng(33)
     for batch, latent, count, far in ((1, 1, 2, 0), (4, 2, 3, 0), (5, 3, 6, 1), (3, 2, 3, 40)):
         log_px_z = rng.normal(-100, 10, batch)
@@ -87,23 +89,68 @@ def mixture_elbo(answer: Callable) -> str:
         centres = rng.normal(0.5, 2.0, (count, latent))
         parts = [tf.constant(p, tf.float32) for p in (log_px_z, z, z_mean, z_log_var, centres)]
         name = "Your result" if far < 40 else "Your result for codes far from all centres"
-        got = array(call(answer, *parts), (batch,), name)
-
-        log_qz_x = _log_normal(z, z_mean, z_log_var)
-        each = _log_normal(z[:, None], centres, np.zeros_like(centres))  # (batch, centres)
-        together = np.logaddexp.reduce(each, axis=1)
-        rest = log_px_z - log_qz_x
-        standard = _log_normal(z, np.zeros_like(z), np.zeros_like(z))
-        mistakes = {
-            "This prior is still N(0, I): where are the centres?": rest + standard,
-            "The weights 1/C are missing: this prior integrates to C.": rest + together,
-            "This averages log-densities. Average the densities.": rest + each.mean(axis=1),
-            "The nearest centre is not the whole mixture.": rest + each.max(axis=1) - np.log(count),
-            "log q is subtracted.": log_px_z + together - np.log(count) + log_qz_x,
-        }
-        hint = f"Not the ELBO of one draw under a prior with {count} centres."
-        compare(got, rest + together - np.log(count), hint, mistakes=mistakes)
+        with tf.GradientTape() as tape:
+            tape.watch(parts[:2])
+            returned = call(answer, *parts)
+            got = array(returned, (batch,), name)
+        _check_mixture(got, log_px_z, z, z_mean, z_log_var, centres)
+        gradients = tape.gradient(returned, parts[:2]) if tf.is_tensor(returned) else [None, None]
+        _check_mixture_gradient(gradients, z, z_mean, z_log_var, centres)
     return "There is no closed form for this KL, and the Monte Carlo ELBO needs none."
+
+
+def _check_mixture(
+    got: np.ndarray,
+    log_px_z: np.ndarray,
+    z: np.ndarray,
+    z_mean: np.ndarray,
+    z_log_var: np.ndarray,
+    centres: np.ndarray,
+) -> None:
+    """Compare the values of 03.3."""
+    count, log_qz_x = len(centres), _log_normal(z, z_mean, z_log_var)
+    each = _log_normal(z[:, None], centres, np.zeros_like(centres))  # (batch, centres)
+    together = np.logaddexp.reduce(each, axis=1)
+    rest = log_px_z - log_qz_x
+    standard = _log_normal(z, np.zeros_like(z), np.zeros_like(z))
+    mistakes = {
+        "This prior is still N(0, I): where are the centres?": rest + standard,
+        "The weights 1/C are missing: this prior integrates to C.": rest + together,
+        "This averages log-densities. Average the densities.": rest + each.mean(axis=1),
+        "The nearest centre is not the whole mixture.": rest + each.max(axis=1) - np.log(count),
+        "log q is subtracted.": log_px_z + together - np.log(count) + log_qz_x,
+    }
+    hint = f"Not the ELBO of one draw under a prior with {count} centres."
+    compare(got, rest + together - np.log(count), hint, mistakes=mistakes)
+
+
+def _check_mixture_gradient(
+    gradients: list[tf.Tensor | None],
+    z: np.ndarray,
+    z_mean: np.ndarray,
+    z_log_var: np.ndarray,
+    centres: np.ndarray,
+) -> None:
+    """Compare the gradients of 03.3 by log p(x|z) and by z.
+
+    Those by the parameters of q are not looked at: their direct part may be left out (03.4).
+    """
+    if any(gradient is None for gradient in gradients):
+        raise NotYet(
+            "The values are right, but no gradient passes through your function, so no network "
+            "can be trained with it. Use functions of TensorFlow, not of NumPy."
+        )
+    each = _log_normal(z[:, None], centres, np.zeros_like(centres))
+    shares = np.exp(each - np.logaddexp.reduce(each, axis=1)[:, None])  # of the centres, sum 1
+    of_prior, of_q = shares @ centres - z, (z_mean - z) / np.exp(z_log_var)
+    hint = "The values are right, the gradient is not: is it stopped somewhere?"
+    loose = dict(rtol=1e-3, atol=1e-3)
+    compare(gradients[0], np.ones(len(z)), f"{hint} (By log p(x|z).)", **loose)
+    mistakes = {
+        "The values are right, but the gradient does not pass through the prior.": -of_q,
+        "The values are right, but the gradient does not pass through log q.": of_prior,
+    }
+    compare(gradients[1], of_prior - of_q, f"{hint} (By z.)", mistakes=mistakes, **loose)
 
 
 def stl_elbo(answer: Callable) -> str:
