@@ -36,6 +36,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 import course
 
 SEED = 42  # the published one
@@ -278,10 +280,14 @@ def publish(options: argparse.Namespace, target: Path = course.PUBLISHED) -> int
         entry = combined(runs, kept, judge_claims=profile == "lesson")
     except ValueError as error:
         sys.exit(f"error: nothing is published:\n{error}")
-    published.setdefault(number, {})[profile] = {"source": digest} | entry
-    part = target.with_suffix(".part")
-    part.write_text(dump(published), encoding="utf-8")
-    part.replace(target)
+    with FileLock(
+        target.with_name(f".{target.name}.lock")
+    ):  # lessons may be published side by side
+        published = course.read_published(target)
+        published.setdefault(number, {})[profile] = {"source": digest} | entry
+        part = target.with_suffix(".part")
+        part.write_text(dump(published), encoding="utf-8")
+        part.replace(target)
     print(f"{len(entry['numbers'])} numbers and {len(entry['claims'])} claims of {len(runs)} runs")
     return 0
 
