@@ -1,48 +1,159 @@
-"""Lesson 08 shows the sick classes that its study trained, and examines patients without names."""
+"""The clinic: each sick twin makes its one mistake, and lesson, study and exercise use the same."""
 
-import ast
 import inspect
+import sys
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 import course
+import generate
+from helpers import clinic
+from helpers.course import records
 from helpers.course.exercises import lesson_08
+from helpers.vae import VAE
 
-STUDY = course.ROOT / "tools" / "studies" / "clinic_study.py"
+sys.path.insert(0, str(course.ROOT / "tools" / "studies"))
+import clinic_study
+
+X = (np.random.default_rng(0).random((5, 28, 28, 1)) < 0.2).astype("f4")
+SEED = (3, 4)
+TAUGHT = {"MeanPixels", "MeanKL", "QuietNoise", "SigmoidTwice", "SummedLogDet", "take_masks_away"}
 
 
-def definitions(text):
-    """Return {name: code} of the classes and functions at the top of a module, no docstrings."""
-    found = {}
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            for part in ast.walk(node):
-                if isinstance(part, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(part):
-                    part.body = part.body[1:] or [ast.Pass()]
-            found[node.name] = ast.unparse(node)
-    return found
+def healthy(**changes):
+    """A VAE with three latent dimensions, and posteriors that are narrower than the prior."""
+    keras.utils.set_random_seed(1)
+    vae = VAE(**dict(latent_dim=3, hidden_dim=(6,), kl="analytic") | changes)
+    vae.encoder.weights[-1].assign_add(tf.fill(vae.encoder.weights[-1].shape, -2.0))
+    return vae
+
+
+def with_flow():
+    return healthy(kl="monte_carlo", iaf_steps=2, iaf_hidden=8)
+
+
+def under(cls, vae):
+    """The weights of a model in another class."""
+    other = cls.from_config(vae.get_config())
+    other.set_weights(vae.get_weights())
+    return other
+
+
+def terms(vae, x=X):
+    """log p(x|z) and KL of the training loss, (2, images)."""
+    return np.array(vae.elbo_terms(x, seed=SEED))
+
+
+# --- Each makes its mistake, and no other ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "factors"),
+    {
+        "MeanPixels": (1 / 784, 1),
+        "MeanKL": (1, 1 / 3),
+        "MeanBoth": (1 / 784, 1 / 3),
+        "HeavyKL": (1, 10),
+    }.items(),
+)
+def test_a_part_of_the_loss_has_the_wrong_weight(name, factors):
+    vae = healthy()
+    expected = terms(vae) * np.reshape(factors, (2, 1))
+    assert np.allclose(terms(under(getattr(clinic, name), vae)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "noise"),
+    {
+        "QuietNoise": lambda log_var, eps: 1e-4 * np.exp(log_var / 2) * eps,
+        "VarianceAsSd": lambda log_var, eps: np.exp(log_var) * eps,
+    }.items(),
+)
+def test_the_draw_has_the_wrong_noise_and_the_kl_is_right(name, noise):
+    vae = healthy()
+    z_mean, z_log_var, _ = (part if part is None else part.numpy() for part in vae.encode(X))
+    z = z_mean + noise(z_log_var, tf.random.stateless_normal(z_mean.shape, SEED).numpy())
+    log_px_z, kl = terms(under(getattr(clinic, name), vae))
+    assert np.allclose(log_px_z, vae.likelihood(z).log_prob(X), rtol=1e-6)
+    assert not np.allclose(log_px_z, terms(vae)[0], rtol=1e-6)
+    assert np.allclose(kl, terms(vae)[1], rtol=1e-6)
+
+
+def test_squared_errors_are_summed_and_not_halved():
+    vae = healthy()
+    x_hat = vae.likelihood(vae.posterior(X).sample(seed=SEED)).mean().numpy()
+    squares, kl = terms(under(clinic.SquaredError, vae))
+    assert np.allclose(squares, -((X - x_hat) ** 2).sum(axis=(1, 2, 3)), rtol=1e-5)
+    assert np.allclose(kl, terms(vae)[1], rtol=1e-5)
+
+
+def test_a_second_sigmoid_leaves_nothing_black_or_white():
+    vae = healthy()
+    z = 50 * np.random.default_rng(2).normal(size=(40, 3)).astype("f4")
+    p, squashed = vae.likelihood(z).mean(), under(clinic.SigmoidTwice, vae).likelihood(z).mean()
+    assert np.allclose(squashed, 1 / (1 + np.exp(-p)), rtol=1e-5)
+    assert np.min(squashed) >= 0.5 and np.max(squashed) < 0.7311
+
+
+def test_a_summed_log_determinant_comes_from_the_neighbours():
+    vae = with_flow()
+    summed = under(clinic.SummedLogDet, vae)
+    assert np.allclose(terms(summed, X[:1]), terms(vae, X[:1]), rtol=1e-5)
+    z_0 = vae.posterior(X).base.sample(seed=SEED)
+    log_det = vae.flow(z_0, vae.encode(X)[2])[1].numpy()
+    assert log_det.max() < 0  # so that the value can only fall
+    more = log_det - log_det.sum()
+    assert np.allclose(terms(summed) - terms(vae), [0 * more, more], atol=1e-3)
+
+
+def test_without_masks_the_gates_are_not_the_log_determinant():
+    vae = with_flow()
+    off = {}
+    for name, model in {"masked": vae, "unmasked": clinic.take_masks_away(with_flow())}.items():
+        z_0 = tf.random.stateless_normal((5, 3), SEED)
+        with tf.GradientTape() as tape:
+            tape.watch(z_0)
+            z, claimed = model.flow(z_0, model.encode(X)[2])
+        true = np.linalg.slogdet(tape.batch_jacobian(z, z_0).numpy())[1]
+        off[name] = np.abs(claimed - true).max()
+    assert off["masked"] < 1e-4 < 1e-2 < off["unmasked"]
+
+
+# --- One home -------------------------------------------------------------------------------------
 
 
 def test_the_lesson_shows_what_was_trained():
-    trained = definitions(STUDY.read_text(encoding="utf-8"))
     (path,) = course.notebook_paths("08")
-    cells = [c for c in course.read(path)["cells"] if c["cell_type"] == "code"]
-    shown = definitions("\n".join(map(course.source_of, cells)))
-    same = {"MeanPixels", "MeanKL", "QuietNoise", "SigmoidTwice", "SummedLogDet"}
-    for name in same | {"take_masks_away"}:
-        assert shown[name] == trained[name], name
+    shown = {name for name, _ in generate.taught_cells(course.read(path))}
+    assert {f"helpers.clinic:{name}" for name in TAUGHT} <= shown
+    options = [*clinic_study.VARIANTS.values(), *clinic_study.SMALL.values()]
+    trained = {option["cls"] for option in options if "cls" in option}
+    assert {cls.__module__ for cls in trained} == {"helpers.clinic"}
+    assert {name for name, _ in inspect.getmembers(clinic, inspect.isclass)} - {"VAE"} == {
+        cls.__name__ for cls in trained
+    }
 
 
 def test_patients_are_trained_as_they_are_examined():
-    trained = definitions(STUDY.read_text(encoding="utf-8"))
-    for mine, theirs in ((lesson_08._First, "HeavyKL"), (lesson_08._Second, "VarianceAsSd")):
-        body = next(iter(ast.parse(inspect.getsource(mine)).body)).body[1]
-        for argument in (*body.args.args, *body.args.kwonlyargs):
-            argument.annotation = None
-        body.returns = None
-        assert ast.unparse(body) in trained[theirs].replace("\n    ", "\n"), theirs
-
-
-def test_an_unknown_patient_is_refused():
+    for name, options in clinic_study.SMALL.items():
+        patient = lesson_08.patient(name)
+        illness = options.get("cls", VAE)
+        assert type(patient).__bases__ == (illness,)
+        assert illness is VAE or illness.__name__ not in f"{patient!r} {type(patient)}"
     with pytest.raises(ValueError, match="there are a, b, c"):
         lesson_08.patient("d")
+
+
+def test_twins_were_trained_for_equally_many_epochs():
+    found, twins = records.read_results(), set()
+    for name in clinic_study.VARIANTS:
+        for seed in ("", "_seed43", "_seed44"):
+            entry = found[f"08/mnist/dynamic/clinic_{name}{seed}/log_px"]
+            assert entry["test_images"] == 500 and entry["samples"] == 100
+            twins.add((entry["epochs"], entry["batch_size"]))
+    assert twins == {(clinic_study.EPOCHS, clinic_study.BATCH)}
+    long = found["08/mnist/dynamic/clinic_healthy_long/log_px"]["epochs"]
+    assert long == 2 * clinic_study.EPOCHS

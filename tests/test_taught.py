@@ -13,14 +13,14 @@ import tensorflow as tf
 
 import course
 import generate
-from helpers import data, evaluation, flows, likelihoods, networks, plots, priors, vae
+from helpers import clinic, data, evaluation, flows, likelihoods, networks, plots, priors, vae
 
 SHAPE = (12, 12, 1)
 BYTES = np.random.default_rng(0).integers(0, 256, (6, *SHAPE), dtype=np.uint8)
 BINARY = (BYTES > 127).astype("f4")
 MODULES = {
     f"helpers.{module.__name__.split('.')[-1]}": module
-    for module in (data, evaluation, flows, likelihoods, networks, plots, priors, vae)
+    for module in (clinic, data, evaluation, flows, likelihoods, networks, plots, priors, vae)
 }
 TAUGHT = sorted(
     {
@@ -82,6 +82,21 @@ def plane():
     return plots.manifold(model(), 3).axes[0].images[0].get_array()
 
 
+def unmasked_elbo():
+    return clinic.take_masks_away(model(iaf_steps=2, iaf_hidden=5)).elbo_terms(BINARY, seed=(0, 1))
+
+
+def twin(name, **changes):
+    """What the loss of a sick twin says; lesson, study and exercise call it."""
+
+    def call():
+        keras.utils.set_random_seed(0)
+        sick = getattr(clinic, name)(2, SHAPE, hidden_dim=(4, 6), **changes)
+        return sick.elbo_terms(BINARY, seed=(0, 1))
+
+    return call
+
+
 def score(name, *arguments):
     """A taught score is called by lessons alone: the number that they print."""
 
@@ -96,6 +111,12 @@ LABELS = (POINTS[:, 0] > 0).astype(int)
 
 # name: the probe; in a class, the method that is made wrong stands behind it.
 PROBES = {
+    "helpers.clinic:MeanKL": (twin("MeanKL"), "elbo_terms"),
+    "helpers.clinic:MeanPixels": (twin("MeanPixels"), "elbo_terms"),
+    "helpers.clinic:QuietNoise": (twin("QuietNoise"), "elbo_terms"),
+    "helpers.clinic:SigmoidTwice": (twin("SigmoidTwice"), "decode"),
+    "helpers.clinic:SummedLogDet": (twin("SummedLogDet", iaf_steps=2, iaf_hidden=5), "elbo_terms"),
+    "helpers.clinic:take_masks_away": (unmasked_elbo,),
     "helpers.data:binarise": (step,),
     "helpers.data:dequantise": (dequantised_elbo,),
     "helpers.data:epoch_order": (step,),
@@ -171,6 +192,13 @@ def no_step(self, data):
     return {}
 
 
+def nothing_taken_away(vae):
+    return vae
+
+
+WRONG = {"train_step": no_step, "take_masks_away": nothing_taken_away}
+
+
 def target(name, method):
     """Return the object and the attribute that are to be patched."""
     module, path = name.split(":")
@@ -207,7 +235,7 @@ def test_a_taught_definition_made_wrong_changes_a_number(name, monkeypatch):
     probe, *method = PROBES[name]
     owner, attribute = target(name, *(method or [None]))
     right = right_numbers(probe)
-    wrong = no_step if attribute == "train_step" else made_wrong(getattr(owner, attribute))
+    wrong = WRONG.get(attribute) or made_wrong(getattr(owner, attribute))
     monkeypatch.setattr(owner, attribute, wrong)
     assert not same(right, probe())
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from exercise_answers import Answers
 
-BOUNDS = dict(a="bound", b="bound", c="no bound", d="no bound", e="no bound", f="bound")
+BOUNDS = dict(a="bound", b="bound", c="no bound", d="no bound", e="bound", f="no bound")
 DIAGNOSES = dict(a="KL too heavy", b="wrong noise", c="test images seen")
 
 
@@ -48,12 +48,12 @@ ANSWERS = {
     "08.1": Answers(
         right=[BOUNDS, {name.upper(): verdict.upper() for name, verdict in BOUNDS.items()}],
         wrong=[
-            BOUNDS | {"a": "no bound"},  # any change of the KL spoils the bound
-            BOUNDS | {"b": "no bound"},
-            BOUNDS | {"c": "bound"},  # the classic mistake: the model has one
+            BOUNDS | {"a": "no bound"},  # what β was before does not matter
+            BOUNDS | {"b": "no bound"},  # any change of the KL spoils the bound
+            BOUNDS | {"c": "bound"},
             BOUNDS | {"d": "bound"},
-            BOUNDS | {"e": "bound"},
-            BOUNDS | {"f": "no bound"},  # bad is not invalid
+            BOUNDS | {"e": "no bound"},  # another input of the encoder spoils the bound
+            BOUNDS | {"f": "bound"},  # the classic mistake: more draws are better
             BOUNDS | {"a": "yes"},
             {name: "bound" for name in BOUNDS},
             {"a": "bound"},

@@ -7,6 +7,8 @@ NAME, NAME_seed43, NAME_seed44    a variant of VARIANTS, with each of three seed
 healthy_long                      the healthy one for twice as many epochs
 a, b, c                           smaller models for an exercise
 
+What is wrong with each stands in `helpers.clinic`, where the lesson takes it from as well.
+
 The models of seed 42 that the lesson opens are committed, as plain VAEs: their weights are those of
 the sick class.
 """
@@ -16,7 +18,7 @@ from functools import partial
 
 import study
 
-from helpers import data, evaluation  # isort: skip  (first: imports TensorFlow quietly)
+from helpers import clinic, data, evaluation  # isort: skip  (first: imports TensorFlow quietly)
 
 import keras
 import numpy as np
@@ -24,14 +26,13 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from helpers.networks import GaussianMLP
-from helpers.priors import kl_to_standard_normal
 from helpers.vae import VAE
 
 tfd = tfp.distributions
 
 SEED, SEEDS = 42, (42, 43, 44)
 LATENT_DIM, HIDDEN_DIM, ACTIVATION = 20, (200, 200), "relu"
-EPOCHS, BATCH = 10, 100
+EPOCHS, BATCH = 30, 100
 EPOCHS_MEMORY = 120  # of the small model that is to learn the test images by heart
 RATES = dict(learning_rate=3e-3, ema_momentum=0.999, steps_per_execution=10)
 TEST_IMAGES, SAMPLES = 500, 100  # of a score: random test images, importance samples
@@ -41,114 +42,20 @@ MANY = 5_000  # images of a split, for its ELBO
 KEPT = ("healthy", "mean_pixels", "mean_kl", "sigmoid_twice", "quiet_noise", "flow", "a", "b", "c")
 
 
-# --- The sick classes, as lesson 08 shows them ----------------------------------------------------
-
-
-class MeanPixels(VAE):
-    """The loss averages over the pixels, and sums the KL over the latent dimensions."""
-
-    def elbo_terms(self, x, *, seed, training=False):
-        log_px_z, kl = super().elbo_terms(x, seed=seed, training=training)
-        return log_px_z / 784, kl
-
-
-class MeanKL(VAE):
-    """The loss sums over the pixels, and averages the KL over the latent dimensions."""
-
-    def elbo_terms(self, x, *, seed, training=False):
-        log_px_z, kl = super().elbo_terms(x, seed=seed, training=training)
-        return log_px_z, kl / self.latent_dim
-
-
-class MeanBoth(VAE):
-    """The loss averages both: over the pixels, and over the latent dimensions."""
-
-    def elbo_terms(self, x, *, seed, training=False):
-        log_px_z, kl = super().elbo_terms(x, seed=seed, training=training)
-        return log_px_z / 784, kl / self.latent_dim
-
-
-class SquaredError(VAE):
-    """The loss is the sum of squared errors and the KL."""
-
-    def elbo_terms(self, x, *, seed, training=False):
-        q = self.posterior(x, training=training)
-        x_hat = self.likelihood(q.sample(seed=seed), training=training).mean()
-        squares = tf.reduce_sum((x - x_hat) ** 2, axis=(1, 2, 3))
-        return -squares, kl_to_standard_normal(q.mean(), 2 * tf.math.log(q.stddev()))
-
-
-class SigmoidTwice(VAE):
-    """The decoder ends in a sigmoid, and the Bernoulli takes its outputs for logits."""
-
-    def decode(self, z, training=False):
-        return tf.sigmoid(super().decode(z, training=training))
-
-
-class QuietNoise(VAE):
-    """The noise of the draw has the standard deviation 1e-4, not 1."""
-
-    def elbo_terms(self, x, *, seed, training=False):
-        z_mean, z_log_var, _ = self.encode(x, training=training)
-        eps = 1e-4 * tf.random.stateless_normal(tf.shape(z_mean), seed)
-        z = z_mean + tf.exp(0.5 * z_log_var) * eps
-        log_px_z = self.likelihood(z, training=training).log_prob(x)
-        return log_px_z, kl_to_standard_normal(z_mean, z_log_var)
-
-
-class HeavyKL(VAE):
-    """The KL counts ten times."""
-
-    def elbo_terms(self, x, *, seed, training=False):
-        log_px_z, kl = super().elbo_terms(x, seed=seed, training=training)
-        return log_px_z, 10 * kl
-
-
-class VarianceAsSd(VAE):
-    """The draw takes the variance, exp(z_log_var), for the standard deviation."""
-
-    def elbo_terms(self, x, *, seed, training=False):
-        z_mean, z_log_var, _ = self.encode(x, training=training)
-        eps = tf.random.stateless_normal(tf.shape(z_mean), seed)
-        z = z_mean + tf.exp(z_log_var) * eps
-        log_px_z = self.likelihood(z, training=training).log_prob(x)
-        return log_px_z, kl_to_standard_normal(z_mean, z_log_var)
-
-
-class SummedLogDet(VAE):
-    """Every image is credited with the log-determinants of the whole batch."""
-
-    def elbo_terms(self, x, *, seed, training=False):
-        context = self.encode(x, training=training)[2]
-        q_0 = self.posterior(x, training=training).base
-        z_0, log_q_0 = q_0.experimental_sample_and_log_prob(seed=seed)
-        z, log_det = self.flow(z_0, context)  # (batch, latent), (batch,)
-        log_qz_x = log_q_0 - tf.reduce_sum(log_det)
-        log_px_z = self.likelihood(z, training=training).log_prob(x)
-        return log_px_z, log_qz_x - self.prior().log_prob(z)
-
-
-def take_masks_away(vae):
-    """Let every output of the flow's networks see every input."""
-    for made in vae.flow.steps:
-        made.masks = [np.ones_like(mask) for mask in made.masks]
-    return vae
-
-
 VARIANTS = {
     "healthy": {},
-    "mean_pixels": dict(cls=MeanPixels),
-    "mean_kl": dict(cls=MeanKL),
-    "sigmoid_twice": dict(cls=SigmoidTwice),
-    "quiet_noise": dict(cls=QuietNoise),
+    "mean_pixels": dict(cls=clinic.MeanPixels),
+    "mean_kl": dict(cls=clinic.MeanKL),
+    "sigmoid_twice": dict(cls=clinic.SigmoidTwice),
+    "quiet_noise": dict(cls=clinic.QuietNoise),
     "flow": dict(with_flow=True),
     "unmasked": dict(with_flow=True, masked=False),
     "joined": dict(joined=True),
-    "summed_log_det": dict(cls=SummedLogDet, with_flow=True),
-    "variance_as_sd": dict(cls=VarianceAsSd),
+    "summed_log_det": dict(cls=clinic.SummedLogDet, with_flow=True),
+    "variance_as_sd": dict(cls=clinic.VarianceAsSd),
     "grey": dict(protocol="grey", likelihood="grey_bernoulli"),
-    "mean_both": dict(cls=MeanBoth),
-    "squared_error": dict(cls=SquaredError),
+    "mean_both": dict(cls=clinic.MeanBoth),
+    "squared_error": dict(cls=clinic.SquaredError),
 }
 
 
@@ -181,7 +88,7 @@ def train(
     mnist = data.load_mnist()
     vae = build(cls, seed, likelihood, with_flow)
     if not masked:
-        take_masks_away(vae)
+        clinic.take_masks_away(vae)
     images = mnist.train.images
     if joined:
         images = np.concatenate([images, mnist.test.images])
@@ -311,7 +218,11 @@ def record(name, vae, mnist, protocol, common, facts, variant) -> None:
         study.keep_model(found, plain(vae), few, key, name, common)
 
 
-SMALL = {"a": dict(cls=HeavyKL), "b": dict(cls=VarianceAsSd), "c": dict(memorised=True)}
+SMALL = {
+    "a": dict(cls=clinic.HeavyKL),
+    "b": dict(cls=clinic.VarianceAsSd),
+    "c": dict(memorised=True),
+}
 PARTS = {name: partial(train, name, SEED, **options) for name, options in VARIANTS.items()}
 PARTS |= {name: partial(train_small, name, **options) for name, options in SMALL.items()}
 PARTS |= {

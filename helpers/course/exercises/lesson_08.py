@@ -6,19 +6,19 @@ import io
 import numpy as np
 import tensorflow as tf
 
+from helpers import clinic
 from helpers.course import records
 from helpers.course.exercises import array, call, choices, compare
-from helpers.priors import kl_to_standard_normal
 from helpers.vae import VAE
 
 VERDICTS = ("bound", "no bound")
 LOSSES = {  # loss: (verdict, hint)
-    "a": ("bound", "The KL is never negative. Does four times the KL make the value larger?"),
+    "a": ("bound", "What is β at the step whose loss is read?"),
     "b": ("bound", "Each dimension counts as much as its KL, or more. Which way does that err?"),
-    "c": ("no bound", "How much of the KL is left, and is the value then too high or too low?"),
+    "c": ("no bound", "How much is subtracted where the KL is 25, and how much should be?"),
     "d": ("no bound", "The draws are narrower than the q whose KL is paid. Which costs more?"),
-    "e": ("no bound", "Does the q whose logarithm stands in the loss integrate to 1?"),
-    "f": ("bound", "Is a Bernoulli with p between 0.5 and 0.731 a distribution?"),
+    "e": ("bound", "Must q be the best one, or one that saw x, for the ELBO to be a bound?"),
+    "f": ("no bound", "The log of the mean weight is a bound. Is the largest above it or below?"),
 }
 ILLNESSES = ("KL too heavy", "KL too light", "wrong noise", "sigmoid twice", "test images seen")
 SIGNS = {  # patient: (illness, hint)
@@ -41,7 +41,7 @@ SIGNS = {  # patient: (illness, hint)
 def check_bounds(answer: object) -> str:
     """Six training losses: is minus the loss a lower bound?"""
     choices(answer, LOSSES, VERDICTS, '{"a": "bound", "b": "no bound", …}', noun="Loss")
-    return "Too much KL leaves a bound, too little or that of another q does not."
+    return "Any q gives a bound if all of its KL is paid; what errs upwards gives none."
 
 
 def check_weight(answer: object) -> str:
@@ -54,11 +54,11 @@ def check_weight(answer: object) -> str:
                 of_pixels = pixels if mean_over_pixels else 1
                 of_latent = latent_dim if mean_over_latent else 1
                 mistakes = {
-                    "Upside down: which of the two terms do you divide by the pixels?": (
-                        of_latent / of_pixels
-                    ),
                     "Does a mean over the latent dimensions make the KL weigh more, or less?": (
                         of_pixels * of_latent
+                    ),
+                    "Upside down: which of the two terms do you divide by the pixels?": (
+                        of_latent / of_pixels
                     ),
                     "Both averages are in it, whatever the flags say.": pixels / latent_dim,
                 }
@@ -114,27 +114,7 @@ def check_patients(answer: object) -> str:
 
 # --- The patients ---------------------------------------------------------------------------------
 
-
-class _First(VAE):
-    """How patient a was trained."""
-
-    def elbo_terms(self, x: tf.Tensor, *, seed: tf.Tensor, training: bool = False) -> tuple:
-        log_px_z, kl = super().elbo_terms(x, seed=seed, training=training)
-        return log_px_z, 10 * kl
-
-
-class _Second(VAE):
-    """How patient b was trained."""
-
-    def elbo_terms(self, x: tf.Tensor, *, seed: tf.Tensor, training: bool = False) -> tuple:
-        z_mean, z_log_var, _ = self.encode(x, training=training)
-        eps = tf.random.stateless_normal(tf.shape(z_mean), seed)
-        z = z_mean + tf.exp(z_log_var) * eps
-        log_px_z = self.likelihood(z, training=training).log_prob(x)
-        return log_px_z, kl_to_standard_normal(z_mean, z_log_var)
-
-
-CLASSES = {"a": _First, "b": _Second, "c": VAE}
+CLASSES = {"a": clinic.HeavyKL, "b": clinic.VarianceAsSd, "c": VAE}  # how each was trained
 
 
 def patient(name: str) -> VAE:
@@ -145,7 +125,8 @@ def patient(name: str) -> VAE:
         recorded = records.load_recorded_model(f"clinic_{name}")
     if recorded is None:
         raise FileNotFoundError(f"the recorded model of patient {name} is missing")
-    model = CLASSES[name].from_config(recorded.get_config())
+    silent = type("Patient", (CLASSES[name],), {})  # the name of the class would tell
+    model = silent.from_config(recorded.get_config())
     model.set_weights(recorded.get_weights())
     return model
 
