@@ -56,7 +56,7 @@ def _check_code(
         "z: that is the mean, without noise.": mean,
     }
     expected = mean + np.exp(-0.5 * log_precision) * eps
-    compare(got, expected, "z is no draw from N(mean, 1/precision).", mistakes=mistakes)
+    compare(got, expected, "z is not mean + σ · eps with σ² = 1/precision.", mistakes=mistakes)
 
 
 def _check_kl(got: np.ndarray, mean: np.ndarray, log_precision: np.ndarray) -> None:
@@ -96,7 +96,16 @@ def bernoulli_log_prob(answer: Callable) -> str:
             / len(x),
         }
         compare(got, pixels.sum(axis=1), "These are not the right numbers.", mistakes=mistakes)
-    sizes = (200.0, 1_000.0, 10_000.0, 1e6, 1e20)  # beyond whatever somebody clips at
+    sizes = (
+        20.0,
+        50.0,
+        100.0,
+        200.0,
+        1_000.0,
+        10_000.0,
+        1e6,
+        1e20,
+    )  # beyond whatever somebody clips at
     for size, sign, right in itertools.product(sizes, (1, -1), (True, False)):
         logit, pixel = sign * size, float((sign > 0) == right)
         image = tf.fill((1, 1, 1, 1), pixel)
