@@ -83,7 +83,7 @@ class SigmoidTwice(VAE):
 
 
 class SummedLogDet(VAE):
-    """Every image is credited with the log-determinants of the whole batch."""
+    """Every image is charged with the log-determinants of the whole batch."""
 
     def elbo_terms(self, x: tf.Tensor, *, seed: tf.Tensor, training: bool = False) -> tuple:
         context = self.encode(x, training=training)[2]

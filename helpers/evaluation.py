@@ -325,7 +325,7 @@ def kl_per_dimension(z_mean: npt.ArrayLike, z_log_var: npt.ArrayLike) -> np.ndar
 def active_units(z_mean: npt.ArrayLike, threshold: float = 0.01) -> int:
     """Count the latent dimensions whose posterior mean has a variance above `threshold`.
 
-    Burda et al. 2015, section 5.3, whose threshold is the default.
+    Burda et al. 2015, whose threshold is the default.
 
     Parameters
     ----------

@@ -13,7 +13,6 @@ import published
 
 PUBLISHED = course.read_published()
 LESSONS = {path.name[:2]: path for path in course.notebook_paths()}
-WITH_MISTAKES = {"02", "03", "04"}
 CLAIM = re.compile(r"<!--\s*claim:\s*(\S+)\s*-->")
 
 
@@ -46,21 +45,6 @@ def undecided_costs(table):
             intervals = [(number["low"], number["high"]), (value - tolerance, value + tolerance)]
             if re.search(r"/mistake_\w+/cost$", key):
                 found += [f"{place}: {key}" for low, high in intervals if low <= 0 <= high]
-    return found
-
-
-def profiles_without_costs(table):
-    """Return where the lessons on mistakes are published without the price of any mistake."""
-    found = []
-    for profile in ("lesson", "quick"):
-        numbers = [
-            table[n][profile]["numbers"] for n in WITH_MISTAKES & set(table) if profile in table[n]
-        ]
-        priced = [
-            key for keys in numbers for key in keys if "/mistake_" in key and key.endswith("/cost")
-        ]
-        if numbers and not priced:
-            found.append(profile)
     return found
 
 
@@ -111,10 +95,6 @@ def test_the_price_of_a_mistake_is_not_nothing():
     assert undecided_costs(PUBLISHED) == []
 
 
-def test_lessons_on_mistakes_price_them():
-    assert profiles_without_costs(PUBLISHED) == []
-
-
 @pytest.mark.parametrize("number", LESSONS)
 def test_every_lesson_is_published_in_quick(number):
     assert PUBLISHED.get(number, {}).get("quick", {}).get("numbers"), (
@@ -152,7 +132,7 @@ GOOD = table_of(**{COST: [9.0, 9.5, 8.5, 9.001], "mnist/a/b/elbo": [-90.0, -91.0
 
 
 def test_a_good_table_breaks_no_rule():
-    assert stale_numbers(GOOD) == undecided_costs(GOOD) == profiles_without_costs(GOOD) == []
+    assert stale_numbers(GOOD) == undecided_costs(GOOD) == []
 
 
 @pytest.mark.parametrize(
@@ -175,10 +155,6 @@ def test_another_rule_for_tolerances_makes_them_stale(monkeypatch):
 def test_a_cost_that_may_be_nothing_is_found(values):
     table = table_of(**{COST: values})
     assert f"02 quick: {COST}" in undecided_costs(table)
-
-
-def test_mistakes_without_a_price_are_found():
-    assert profiles_without_costs(table_of(**{"mnist/a/b/elbo": [-90.0] * 4})) == ["quick"]
 
 
 TWICE = "A. <!-- claim: first --> <!-- claim: first --> <!-- claim: second -->"
