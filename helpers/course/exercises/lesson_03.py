@@ -57,7 +57,10 @@ def quieter_estimate(answer: tuple) -> str:
             "With the factor c: (1 - c²)²/2 against (c² + c⁴)/8."
         )
     if len(set(words)) == 1:
-        raise NotYet(f"Not always {words[0]!r}: at the factor 1 we saw one order; the others need not follow it.")
+        raise NotYet(
+            f"Not always {words[0]!r}: at the factor 1 we saw one order; "
+            "the others need not follow it."
+        )
     hints = {
         2: "At the factor 1 the Monte Carlo value is constant.",
         0: "A narrow q hardly moves z, so log p(x|z) is quiet. But log q still moves with eps.",
