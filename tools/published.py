@@ -280,9 +280,8 @@ def publish(options: argparse.Namespace, target: Path = course.PUBLISHED) -> int
         entry = combined(runs, kept, judge_claims=profile == "lesson")
     except ValueError as error:
         sys.exit(f"error: nothing is published:\n{error}")
-    with FileLock(
-        target.with_name(f".{target.name}.lock")
-    ):  # lessons may be published side by side
+    # Read again under the lock: another lesson may have been published since.
+    with FileLock(target.with_name(f".{target.name}.lock")):
         published = course.read_published(target)
         published.setdefault(number, {})[profile] = {"source": digest} | entry
         part = target.with_suffix(".part")
