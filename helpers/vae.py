@@ -387,7 +387,7 @@ class VAE(keras.Model):
         """One gradient step on the mean loss of the whole batch (Keras calls it from `fit`).
 
         Every replica calls it with its share of the batch, and all take the same step. Built in
-        lesson 07.
+        lesson 09.
         """
         x, *_ = keras.utils.unpack_x_y_sample_weight(data)
         # Under "mixed_float16" Keras wraps the optimizer, and the wrapper of Keras 3.8 counts not.
@@ -424,7 +424,7 @@ class VAE(keras.Model):
         """Seed of a step's draws, a function of (seed, replica, step) alone.
 
         A resumed training draws what it would have drawn, no two replicas draw the same, and
-        validation does not repeat the draws of training. Built in lesson 07.
+        validation does not repeat the draws of training. Built in lesson 09.
         """
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         purpose = "validate" if testing else "train"

@@ -1,7 +1,7 @@
 """Several replicas: a step is that of the whole batch, noise differs, and runs resume.
 
 All that runs under a strategy runs in one process of its own, once; the tests judge what it
-measured. Several workers: lesson 07.
+measured. Several workers: lesson 09.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Right and wrong answers to the exercises of lesson 07."""
+"""Right and wrong answers to the exercises of lesson 09."""
 
 import numpy as np
 import tensorflow as tf
@@ -41,11 +41,11 @@ def noise_scale(gradients, b, swapped=False, shares=True, quotient=True, module=
 
 
 ANSWERS = {
-    "07.1": Answers(
+    "09.1": Answers(
         right=[175e6, 175_000_000, 2 * 7 / 8 * 4 * 25_000_000, tf.constant(175e6)],
         wrong=[100e6, 200e6, 43.75e6, 1.4e9, 87.5e6, 175, 0.0, "175 MB"],
     ),
-    "07.2": Answers(
+    "09.2": Answers(
         right=[average_by_numpy, average_by_hand],
         wrong=[
             lambda means, counts: np.mean(means, axis=0),  # ignores the counts
@@ -58,7 +58,7 @@ ANSWERS = {
             [1.0, 2.0],
         ],
     ),
-    "07.3": Answers(
+    "09.3": Answers(
         right=[noise_scale, lambda gradients, b: noise_scale(gradients, b, module=tf)],
         wrong=[
             lambda gradients, b: noise_scale(gradients, b, swapped=True),

@@ -1,4 +1,4 @@
-"""The checks of the exercises of lesson 07."""
+"""The checks of the exercises of lesson 09."""
 
 import numpy as np
 
@@ -86,4 +86,4 @@ def _solved(small: float, large: float, share: int, whole: int) -> float:
     return noise * (whole - share) / (whole * large - share * small)
 
 
-CHECKS = {"07.1": check_bytes, "07.2": check_average, "07.3": check_noise_scale}
+CHECKS = {"09.1": check_bytes, "09.2": check_average, "09.3": check_noise_scale}
