@@ -108,6 +108,17 @@ def test_log_determinant_of_a_flow_is_that_of_autodiff():
     np.testing.assert_allclose(density.log_prob(z), wanted, atol=1e-5)
 
 
+def test_weight_decay_spares_the_biases_of_a_flow():
+    """Its last bias keeps the gates open: 1.5 at the start."""
+    flow = FlowPrior(2, SHAPE, hidden=(8,))
+    before = [np.array(weight) for weight in flow.trainable_weights]
+    optimizer = training.make_optimizer(0.1, 10, warmup=0.0, weight_decay=0.5)
+    optimizer.apply_gradients([(tf.zeros(w.shape), w) for w in flow.trainable_weights])
+    for old, weight in zip(before, flow.trainable_weights, strict=True):
+        factor = 1.0 if len(weight.shape) == 1 else 0.95
+        np.testing.assert_allclose(weight, factor * old, rtol=1e-5)
+
+
 def test_a_single_pseudo_input_gives_its_posterior():
     keras.utils.set_random_seed(0)
     image = np.clip(PSEUDO[:1], 0.1, 0.9)
