@@ -35,6 +35,16 @@ PARTS = {  # what is called of each study, and numbers that it must record
     "memory_growth": ([], ["log_likelihood_10x_samples/seconds_ratio", "tsne_12/extra_memory"]),
     "mlp_study": ([], ["mlp_best/log_px", "mlp_best/log_px_200", "mlp_best/training_seconds"]),
     "onednn_speed": ([], ["mlp/onednn_speed_ratio"]),
+    "prior_study": (
+        ["prior_5", "tail_dreg_seed42", "snr_seed42", "trial_landing"],
+        [
+            "prior_5/log_px",
+            "prior_5/log_px_200",
+            "tail_dreg_seed42/active_units",
+            "snr_iwae_k2_seed42/encoder_ratio",
+            "trial_landing/validation_log_px",
+        ],
+    ),
     "time_to_elbo": ([], ["time_to_elbo_conv/times_faster", "time_to_elbo_mlp/seconds"]),
     "tuning_thread": ([], ["mlp_200/tuning_thread_seconds_ratio_2_steps"]),
 }

@@ -1,0 +1,375 @@
+"""The likelihood record of lesson 07, and the comparisons behind it.
+
+prior_5, prior_15, prior_60   dynamic protocol, at most so many minutes of training; committed
+prior_5_float32, …            the same recipes in float32, not committed: with
+                              ONEDNN_MAX_CPU_ISA=AVX512_CORE (or AVX2) set for the call, what
+                              a processor without bfloat16 units reaches in these minutes
+KIND_seedSEED                 where a flow sits: KIND is none, prior, posterior or both, SEED 42, 43
+                              or 44. Equal epochs, all else equal
+KIND_time_seedSEED            none, posterior and both for the seconds that prior takes
+tail_BOUND_seedSEED           prior_seedSEED trained on, for equal seconds: BOUND is elbo, or iwae
+                              or dreg with k = 5
+snr_seedSEED                  signal-to-noise ratios of the gradients of prior_seedSEED
+trial_NAME                    one change of a five-minute model, scored on validation images
+speed                         milliseconds of a training step of each: the tables of epochs come
+                              from it
+score_128                     the committed models with 128 samples, as papers have it
+
+A part that needs another one's model trains it, or takes it from build/runs/.
+"""
+
+import sys
+from functools import partial
+
+import study
+from conv_study import Clock
+
+from helpers import bounds, data, evaluation, training  # isort: skip  (first: imports quietly)
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from helpers.course import records
+from helpers.networks import PyramidDecoder, PyramidEncoder
+from helpers.priors import FlowPrior
+from helpers.vae import CONTEXT_DIM, VAE
+
+LESSON, SEED, SEEDS = "07", 42, (42, 43, 44)
+LATENT_DIM, BATCH, PAPERS_SAMPLES = 40, 256, 128
+STEPS_PER_EPOCH = 60_000 // BATCH
+
+# --- Models ---------------------------------------------------------------------------------------
+
+PYRAMIDS = {  # filters of the encoder, and of the decoder
+    "thin": ((16, 32, 16, 512), (512, 32, 32, 16)),
+    "large": ((32, 64, 16, 512), (512, 32, 64, 32)),
+}
+LANDING = dict(bound="dreg", num_samples=1)  # the gradient of Roeder et al. 2017
+
+
+def make(
+    size: str = "thin",
+    activation: str = "relu",
+    prior_width: int = 1024,
+    iaf_steps: int = 0,
+    **options,
+) -> VAE:
+    """Pyramids, a flow of two steps in the prior (width 0: N(0, I)), and one in the posterior."""
+    filters, mirrored = PYRAMIDS[size]
+    context = dict(context_dim=CONTEXT_DIM) if iaf_steps else {}
+    encoder = PyramidEncoder(filters, LATENT_DIM, blocks=1, activation=activation, **context)
+    decoder = PyramidDecoder(mirrored, (28, 28, 1), blocks=2, activation=activation)
+    prior = FlowPrior(LATENT_DIM, hidden=prior_width) if prior_width else "standard_normal"
+    options |= dict(encoder=encoder, decoder=decoder, prior=prior)
+    return VAE(LATENT_DIM, iaf_steps=iaf_steps, iaf_hidden=512, **options)
+
+
+# bfloat16 products gain speed where the processor has units for them (Intel's AMX).
+COMMON = dict(
+    batch_size=BATCH,
+    protocol="dynamic",
+    weight_decay=0.1,
+    ema_momentum=0.999,
+    precision="mixed_bfloat16",
+    steps_per_execution=5,
+)
+
+
+def build(seed: int, epochs: int, model: dict) -> VAE:
+    """`make` with the KL warmed up over the first seventh of so many epochs."""
+    return make(**model, seed=seed, beta_warmup=epochs * STEPS_PER_EPOCH // 7)
+
+
+def muon(peak: float, total_steps: int) -> keras.optimizers.Optimizer:
+    """Muon for the dense kernels, Adam for convolutions, masks and biases; else as `COMMON`.
+
+    Recent versions of Keras have it. The schedule of the rate is that of `training.make_optimizer`.
+    """
+    decay, momentum = COMMON["weight_decay"], COMMON["ema_momentum"]
+    schedule = training.make_optimizer(peak, total_steps).get_config()["learning_rate"]
+    optimizer = keras.optimizers.Muon(
+        keras.optimizers.schedules.deserialize(schedule),
+        weight_decay=decay,
+        adam_weight_decay=decay,
+        use_ema=True,
+        ema_momentum=momentum,
+        exclude_layers=["made"],
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    training.raise_momentum(optimizer)
+    return optimizer
+
+
+# --- The record -----------------------------------------------------------------------------------
+
+# The epoch under way is finished when the seconds are over: they leave room for one.
+HEADLINES = {
+    "prior_5": dict(
+        model=dict(activation="silu", **LANDING), epochs=12, seconds=280, learning_rate=4.5e-3
+    ),
+    "prior_15": dict(
+        model=dict(activation="silu", **LANDING), epochs=38, seconds=880, learning_rate=4.5e-3
+    ),
+    "prior_60": dict(
+        model=dict(size="large", activation="silu", **LANDING),
+        epochs=90,
+        seconds=3560,
+        learning_rate=3e-3,
+    ),
+}
+
+
+def headline(name: str, model: dict, epochs: int, **options) -> None:
+    """Train a model of HEADLINES on train + validation, score it, record it."""
+    study.train_and_score(
+        LESSON,
+        data.load_mnist(),
+        partial(build, SEED, epochs, model),
+        name=name,
+        seed=SEED,
+        joined=True,
+        epochs=epochs,
+        validation_freq=10,
+        **COMMON | options,
+    )
+
+
+def score_128() -> None:
+    """Score the committed models on all test images, with as many samples as the papers."""
+    dataset = data.load_mnist()
+    test = data.prepare(dataset.test.images, "dynamic", seed=data.TEST_SEED)
+    test = test[: study.size(None, study.QUICK_BATCH)]
+    for name in HEADLINES:
+        vae = records.load_recorded_model(name)
+        if vae is None:  # its part comes first
+            continue
+        samples = study.size(PAPERS_SAMPLES, 2)
+        score = evaluation.log_likelihood(vae, test, samples, seed=study.SCORE_SEED)
+        facts = dict(seed=SEED, unit="nats", samples=PAPERS_SAMPLES, test_images=len(test))
+        results = study.results(LESSON, dataset)
+        for metric, value in (("log_px_128", score.mean), ("elbo_128", score.elbo)):
+            results.record(f"mnist/dynamic/{name}/{metric}", value, **facts)
+        print(f"{name}: log p {score.mean:.2f}, ELBO {score.elbo:.2f}, {score.seconds:.0f} s")
+
+
+# --- Where the flow sits --------------------------------------------------------------------------
+
+KINDS = {
+    "none": dict(prior_width=0),
+    "prior": dict(prior_width=512),
+    "posterior": dict(prior_width=0, iaf_steps=2),
+    "both": dict(prior_width=512, iaf_steps=2),
+}
+EPOCHS = 16
+TIME_EPOCHS = {"none": 17, "posterior": 15, "both": 14}  # by `speed`, for the seconds of prior
+PLACES = dict(learning_rate=3e-3, joined=True, validation_freq=EPOCHS, **COMMON)
+
+
+def place(kind: str, seed: int, *, timed: bool = False) -> None:
+    """Train and score one model of the comparison."""
+    epochs = TIME_EPOCHS[kind] if timed else EPOCHS
+    study.train_and_score(
+        LESSON,
+        data.load_mnist(),
+        partial(build, seed, epochs, KINDS[kind]),
+        name=f"{kind}_time_seed{seed}" if timed else f"{kind}_seed{seed}",
+        seed=seed,
+        epochs=epochs,
+        keep=False,
+        num_samples=PAPERS_SAMPLES,
+        **PLACES,
+    )
+
+
+def trained_prior(seed: int) -> VAE:
+    """The model of the part prior_seedSEED, from build/runs/ where it has been trained."""
+    name = f"prior_seed{seed}"
+    make_it = partial(build, seed, EPOCHS, KINDS["prior"])
+    key = f"{LESSON}/mnist/dynamic/{name}/log_px"
+    options = dict(name=name, seed=seed, epochs=EPOCHS, key=key, **PLACES)
+    return study.train(data.load_mnist(), make_it, **options)[0]
+
+
+# --- A tighter bound at the end -------------------------------------------------------------------
+
+TAIL_DRAWS = 5
+TAIL_EPOCHS = {"elbo": 8, "iwae": 3, "dreg": 3}  # by `speed`, for equal seconds
+
+
+def tail(bound: str, seed: int) -> None:
+    """Train a model of the comparison on, with a bound, and score it."""
+    weights = trained_prior(seed).get_weights()
+    draws = 1 if bound == "elbo" else TAIL_DRAWS
+
+    def go_on() -> VAE:
+        """The same networks and weights, trained by this bound."""
+        vae = make(**KINDS["prior"], bound=bound, num_samples=draws, seed=seed)
+        vae.set_weights(weights)
+        return vae
+
+    study.train_and_score(
+        LESSON,
+        data.load_mnist(),
+        go_on,
+        name=f"tail_{bound}_seed{seed}",
+        seed=seed,
+        epochs=TAIL_EPOCHS[bound],
+        keep=False,
+        num_samples=PAPERS_SAMPLES,
+        **PLACES | dict(learning_rate=1e-3),
+    )
+
+
+# --- Signal and noise -----------------------------------------------------------------------------
+
+SNR_DRAWS, SNR_IMAGES, SNR_REPEATS = (1, 4, 16, 64), 20, 100
+
+
+def signal_to_noise(vae: VAE, x: np.ndarray, repeats: int) -> tuple[float, float]:
+    """Signal-to-noise ratios of the gradients of encoder and decoder.
+
+    The squared signal is the product of the mean gradients of two halves of the repeats, whose
+    noise is independent; lesson 07 does the same.
+    """
+    networks = (vae.encoder.trainable_variables, vae.decoder.trainable_variables)
+
+    @tf.function
+    def gradients(seed: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape(persistent=True) as tape:
+            terms = vae.bound_terms(x, seed=seed, tape=tape)
+            loss = -tf.reduce_mean(vae.bound_of(terms, 1.0))
+        if vae.bound == "dreg":
+            seen = (tape, loss, terms.log_px_z - terms.kl, terms.drawn, terms.z)
+            parts = [bounds.doubly_reparameterised(*seen, network) for network in networks]
+        else:
+            parts = tape.gradient(loss, networks)
+        return [tf.concat([tf.reshape(g, [-1]) for g in part], axis=0) for part in parts]
+
+    halves, squares = [[0.0, 0.0], [0.0, 0.0]], np.zeros(2)
+    for i in range(repeats):
+        for part, gradient in enumerate(gradients(tf.constant([study.SCORE_SEED, i]))):
+            halves[part][i % 2] += gradient.numpy() / (repeats // 2)
+            squares[part] += np.sum(gradient.numpy() ** 2) / repeats
+    signal = np.array([np.dot(first, second) for first, second in halves])
+    encoder, decoder = np.sqrt(np.maximum(signal, 0.0) / (squares - signal))
+    return float(encoder), float(decoder)
+
+
+def snr(seed: int) -> None:
+    """Record the ratios of a model of the comparison, for both gradients and several k."""
+    dataset = data.load_mnist()
+    results = study.results(LESSON, dataset)
+    trained = study.under_policy(trained_prior(seed), "float32")
+    test = data.random_subset(dataset.test.images, study.size(SNR_IMAGES, 2))
+    x, repeats = data.prepare(test, "dynamic", seed=data.TEST_SEED), study.size(SNR_REPEATS, 2)
+    for bound in ("iwae", "dreg"):
+        for k in study.size(SNR_DRAWS, (1, 2)):
+            vae = make(**KINDS["prior"], bound=bound, num_samples=k, seed=seed)
+            vae.set_weights(trained.get_weights())
+            encoder, decoder = signal_to_noise(vae, x, repeats)
+            key = f"mnist/dynamic/snr_{bound}_k{k}_seed{seed}"
+            facts = dict(seed=seed, images=len(x), repeats=repeats)
+            results.record(f"{key}/encoder_ratio", encoder, **facts)
+            results.record(f"{key}/decoder_ratio", decoder, **facts)
+            print(f"{bound}, k = {k}, seed {seed}: encoder {encoder:.3f}, decoder {decoder:.3f}")
+
+
+# --- What helps -----------------------------------------------------------------------------------
+
+# Each: what it changes of the model, and of the training, and the epochs that fit 280 seconds, by
+# `speed`. On the training images alone, since validation images judge.
+TRIALS = {
+    "base": (dict(), dict(), 18),
+    "no_decay": (dict(), dict(weight_decay=0.0), 18),
+    "landing": (LANDING, dict(), 18),
+    "silu": (dict(activation="silu"), dict(), 12),
+    "silu_landing": (dict(activation="silu", **LANDING), dict(), 12),
+    "dreg_k2": (dict(bound="dreg", num_samples=2), dict(), 11),
+    "muon": (dict(activation="silu", **LANDING), dict(muon=True, learning_rate=6e-3), 8),
+    "narrow": (dict(prior_width=256), dict(), 19),
+    "large": (dict(size="large"), dict(), 9),
+    "float32": (dict(), dict(precision="float32"), 18),
+}
+TRIAL = dict(learning_rate=4.5e-3, **COMMON)
+TRIAL_IMAGES, TRIAL_SAMPLES = 2_000, 200
+
+
+def trial(name: str) -> None:
+    """Train the five-minute model with one change; score it on validation images."""
+    model, changes, epochs = TRIALS[name]
+    dataset, options = data.load_mnist(), TRIAL | changes
+    if options.pop("muon", False):
+        steps = data.steps_per_epoch(study.size(len(dataset.train), 16), BATCH)
+        options["optimizer"] = muon(options["learning_rate"], epochs * steps)
+    key = f"mnist/dynamic/trial_{name}/validation_log_px"
+    options |= dict(name=f"trial_{name}", seed=SEED, epochs=epochs, validation_freq=epochs)
+    make_it = partial(build, SEED, epochs, model)
+    trained, history, images = study.train(dataset, make_it, key=f"{LESSON}/{key}", **options)
+    vae = study.under_policy(trained, options["precision"])
+    few = dataset.validation.images[: study.size(TRIAL_IMAGES, study.QUICK_BATCH)]
+    x = data.prepare(few, "dynamic", seed=data.TEST_SEED)
+    samples = study.size(TRIAL_SAMPLES, 2)
+    score = evaluation.log_likelihood(vae, x, samples, seed=study.SCORE_SEED)
+    facts = dict(seed=SEED, seconds=round(history.seconds, 1), epochs=len(history.epochs))
+    facts |= dict(images=images, validation_images=len(x), samples=TRIAL_SAMPLES, unit="nats")
+    study.results(LESSON, dataset).record(key, score.mean, weights=vae.count_params(), **facts)
+    print(f"{name}: validation log p {score.mean:.2f} after {history.seconds:.0f} s")
+
+
+# --- Speed ----------------------------------------------------------------------------------------
+
+
+def milliseconds(
+    model: dict, *, precision: str = "mixed_bfloat16", with_muon: bool = False
+) -> float:
+    """Median time of a training step, on a few batches."""
+    keras.utils.set_random_seed(SEED)
+    keras.mixed_precision.set_global_policy(precision)
+    vae, clock = make(**model), Clock()
+    keras.mixed_precision.set_global_policy("float32")
+    images = data.load_mnist().train.images[: 60 * BATCH]
+    options = dict(protocol="dynamic", seed=SEED, learning_rate=1e-3, verbose=0)
+    if with_muon:
+        options["optimizer"] = muon(1e-3, 60)
+    study.fit(vae, images, epochs=1, batch_size=BATCH, callbacks=[clock], **options)
+    return 1000 * float(np.median(np.diff(clock.ends)))
+
+
+def speed(rounds: int = 3) -> None:
+    """Print the milliseconds of a step of each model, in turns, and the epochs of 280 seconds."""
+    cases = {f"place {kind}": (model, {}) for kind, model in KINDS.items()}
+    for bound, draws in (("elbo", 1), ("iwae", TAIL_DRAWS), ("dreg", TAIL_DRAWS)):
+        cases[f"tail {bound}"] = (KINDS["prior"] | dict(bound=bound, num_samples=draws), {})
+    for name, (model, changes, _) in TRIALS.items():
+        timing = dict(with_muon="muon" in changes)
+        timing |= {k: v for k, v in changes.items() if k == "precision"}
+        cases[f"trial {name}"] = (model, timing)
+    cases |= {name: (recipe["model"], {}) for name, recipe in HEADLINES.items()}
+    if study.settings.is_quick():  # one of each kind is enough
+        cases = {name: cases[name] for name in ("place both", "tail dreg")}
+    found = {name: [] for name in cases}
+    for _ in range(study.size(rounds, 1)):
+        for name, (model, timing) in cases.items():
+            found[name].append(milliseconds(model, **timing))
+    for name, values in found.items():
+        step = float(np.median(values))
+        print(f"{name}: {step:.1f} ms a step, {280e3 / step / STEPS_PER_EPOCH:.1f} epochs in 280 s")
+
+
+PARTS = {name: partial(headline, name, **recipe) for name, recipe in HEADLINES.items()}
+for name, recipe in HEADLINES.items():
+    plain = recipe | dict(precision="float32", keep=False)
+    PARTS[f"{name}_float32"] = partial(headline, f"{name}_float32", **plain)
+for seed in SEEDS:
+    PARTS |= {f"{kind}_seed{seed}": partial(place, kind, seed) for kind in KINDS}
+    PARTS |= {
+        f"{kind}_time_seed{seed}": partial(place, kind, seed, timed=True) for kind in TIME_EPOCHS
+    }
+    PARTS |= {f"tail_{bound}_seed{seed}": partial(tail, bound, seed) for bound in TAIL_EPOCHS}
+    PARTS[f"snr_seed{seed}"] = partial(snr, seed)
+PARTS |= {f"trial_{name}": partial(trial, name) for name in TRIALS}
+PARTS |= {"speed": speed, "score_128": score_128}
+
+if __name__ == "__main__":
+    sys.exit(study.call(PARTS, sys.argv[1:], __doc__))
