@@ -36,7 +36,7 @@ from helpers.priors import FlowPrior
 from helpers.vae import CONTEXT_DIM, VAE
 
 LESSON, SEED, SEEDS = "07", 42, (42, 43, 44)
-LATENT_DIM, BATCH, PAPERS_SAMPLES = 40, 256, 128
+LATENT_DIM, BATCH, PAPERS_SAMPLES, TRAIN_IMAGES = 40, 256, 128, 1_000
 STEPS_PER_EPOCH = 60_000 // BATCH
 
 # --- Models ---------------------------------------------------------------------------------------
@@ -136,21 +136,25 @@ def headline(name: str, model: dict, epochs: int, **options) -> None:
 
 
 def score_128() -> None:
-    """Score the committed models on all test images, with as many samples as the papers."""
+    """Score the committed models on test images, with as many samples as papers, and on training."""
     dataset = data.load_mnist()
-    test = data.prepare(dataset.test.images, "dynamic", seed=data.TEST_SEED)
-    test = test[: study.size(None, study.QUICK_BATCH)]
+    few = data.random_subset(dataset.train.images, TRAIN_IMAGES)
+    images = {"": dataset.test.images, "train_": few}
     for name in HEADLINES:
         vae = records.load_recorded_model(name)
         if vae is None:  # its part comes first
             continue
-        samples = study.size(PAPERS_SAMPLES, 2)
-        score = evaluation.log_likelihood(vae, test, samples, seed=study.SCORE_SEED)
-        facts = dict(seed=SEED, unit="nats", samples=PAPERS_SAMPLES, test_images=len(test))
-        results = study.results(LESSON, dataset)
-        for metric, value in (("log_px_128", score.mean), ("elbo_128", score.elbo)):
-            results.record(f"mnist/dynamic/{name}/{metric}", value, **facts)
-        print(f"{name}: log p {score.mean:.2f}, ELBO {score.elbo:.2f}, {score.seconds:.0f} s")
+        results, samples = study.results(LESSON, dataset), study.size(PAPERS_SAMPLES, 2)
+        for which, grey in images.items():
+            grey = grey[: study.size(None, study.QUICK_BATCH)]
+            x = data.prepare(grey, "dynamic", seed=data.TEST_SEED)
+            score = evaluation.log_likelihood(vae, x, samples, seed=study.SCORE_SEED)
+            facts = dict(seed=SEED, unit="nats", samples=PAPERS_SAMPLES, scored_images=len(x))
+            for metric, value in (("log_px_128", score.mean), ("elbo_128", score.elbo)):
+                results.record(f"mnist/dynamic/{name}/{which}{metric}", value, **facts)
+            print(
+                f"{name}, {which or 'test_'}images: log p {score.mean:.2f}, ELBO {score.elbo:.2f}"
+            )
 
 
 # --- Where the flow sits --------------------------------------------------------------------------
