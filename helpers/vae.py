@@ -146,8 +146,7 @@ class VAE(keras.Model):
         self._make_prior(prior)
         self.trackers = {k: keras.metrics.Mean(k) for k in ("loss", "reconstruction", "kl")}
         self.built = True
-        # For tf.train.Checkpoint, which does not look into the lists of Keras 3's layers (nor into
-        # a list that a subclass adds).
+        # For tf.train.Checkpoint, which looks into no lists: neither Keras 3's nor a subclass'.
         weights = {f"weight_{i}": weight.value for i, weight in enumerate(self.weights)}
         self.for_checkpoints = tf.train.Checkpoint(**weights)
 

@@ -136,7 +136,7 @@ def headline(name: str, model: dict, epochs: int, **options) -> None:
 
 
 def score_128() -> None:
-    """Score the committed models on test images, with as many samples as papers, and on training."""
+    """Score the committed models on test and on training images, with the samples of papers."""
     dataset = data.load_mnist()
     few = data.random_subset(dataset.train.images, TRAIN_IMAGES)
     images = {"": dataset.test.images, "train_": few}
