@@ -229,7 +229,15 @@ def nothing_taken_away(vae):
     return vae
 
 
-WRONG = {"train_step": no_step, "take_masks_away": nothing_taken_away}
+def no_mixture(posterior, images):
+    return priors.standard_normal(2)
+
+
+WRONG = {
+    "train_step": no_step,
+    "take_masks_away": nothing_taken_away,
+    "mixture_of_posteriors": no_mixture,
+}
 
 
 def target(name, method):
