@@ -121,7 +121,8 @@ def main(folder):
     found = {"alone": {}, "together": {}, "undivided": steps(TWO, undivided=True)}
     for prior in PRIORS:
         found["alone"][prior], found["together"][prior] = steps(ONE, prior), steps(TWO, prior)
-    found["dreg"] = train(build(TWO, prior="flow", bound="dreg", num_samples=3))[1]
+    learner = build(TWO, prior="flow", bound="dreg", num_samples=3)
+    found["dreg"] = train(learner, epochs=6, learning_rate=0.03)[1]
     found["seeds"], found["evaluated"] = seeds()
     found["whole"] = train()
     found["kept"], found["resumed"] = resumed(folder)
