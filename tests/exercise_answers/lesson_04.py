@@ -2,81 +2,164 @@
 
 import numpy as np
 import tensorflow as tf
-from scipy.special import logsumexp
+import tensorflow_probability as tfp
 
 from exercise_answers import Answers
 
-
-def lean(z, rho, root=True, each=True, half=True):
-    left = 1 - rho**2
-    second = rho * z[:, 0] + (np.sqrt(left) if root else left) * z[:, 1]
-    log_det = (0.5 if half else 1.0) * np.log(left)
-    return np.stack([z[:, 0], second], axis=1), np.full(len(z), log_det) if each else log_det
+tfd = tfp.distributions
 
 
-def lean_by_matrix(z, rho):
-    lower = np.array([[1.0, 0.0], [rho, np.sqrt(1 - rho**2)]])
-    return tf.constant(z @ lower.T), tf.fill((len(z),), np.linalg.slogdet(lower)[1])
+def masks_evenly(degrees, width):
+    degrees = np.array(degrees)
+    hidden = np.arange(width) * len(degrees) // width
+    return degrees[:, None] <= hidden, hidden[:, None] < degrees
 
 
-def lean_the_other_way(z, rho):
-    first = rho * z[:, 1] + np.sqrt(1 - rho**2) * z[:, 0]
-    return np.stack([first, z[:, 1]], axis=1), np.full(len(z), 0.5 * np.log(1 - rho**2))
+def masks_in_turn(degrees, width):
+    first, last = np.zeros((len(degrees), width)), np.zeros((width, len(degrees)))
+    for unit in range(width):
+        for place, degree in enumerate(degrees):
+            first[place, unit] = degree <= unit % len(degrees)
+            last[unit, place] = unit % len(degrees) < degree
+    return first, last
 
 
-def size_by_hand(log_w):
-    w = np.exp(log_w - np.max(log_w, axis=0))
-    return w.sum(axis=0) ** 2 / (w**2).sum(axis=0)
+def masks_strict_below(degrees, width):
+    """Hidden degrees 1 … K: the rules the other way round."""
+    degrees = np.array(degrees)
+    hidden = 1 + np.arange(width) % len(degrees)
+    return degrees[:, None] < hidden, hidden[:, None] <= degrees
 
 
-def unstable(log_w):
-    w = np.exp(log_w)
-    return w.sum(axis=0) ** 2 / (w**2).sum(axis=0)
+def masks_that_leak(degrees, width):
+    degrees = np.array(degrees)
+    hidden = 1 + np.arange(width) % len(degrees)
+    return degrees[:, None] <= hidden, hidden[:, None] <= degrees
 
 
-def over_images(log_w):
-    w = np.exp(log_w - np.max(log_w, axis=1, keepdims=True))
-    return w.sum(axis=1) ** 2 / (w**2).sum(axis=1)
+def masks_without_context(degrees, width):
+    """As in the paper: the first output hangs on its bias alone."""
+    degrees = np.array(degrees)
+    hidden = 1 + np.arange(width) % max(len(degrees) - 1, 1)
+    return degrees[:, None] <= hidden, hidden[:, None] < degrees
 
 
-def not_squared(log_w):
-    w = np.exp(log_w - np.max(log_w, axis=0))
-    return w.sum(axis=0) / (w**2).sum(axis=0)
+def masks_of_places(degrees, width):
+    return masks_evenly(range(1, len(degrees) + 1), width)  # ignores the order
+
+
+def masks_too_strict(degrees, width):
+    degrees = np.array(degrees)
+    hidden = np.arange(width) * len(degrees) // width
+    return degrees[:, None] < hidden, hidden[:, None] < degrees
+
+
+def masks_transposed(degrees, width):
+    return [mask.T for mask in masks_evenly(degrees, width)]
+
+
+def sum_of(s):
+    return tf.reduce_sum(s, axis=-1)
+
+
+def log_of_product(s):
+    return tf.math.log(tf.reduce_prod(tf.exp(s), axis=-1))
+
+
+def step(network, z):
+    m, s = network(z)
+    return tf.exp(s) * z + m, tf.reduce_sum(s, axis=-1)
+
+
+def step_numpy(network, z):
+    m, s = (np.asarray(part, np.float64) for part in network(z))
+    return np.exp(s) * np.asarray(z) + m, np.einsum("...k->...", s)
+
+
+def price_lambda(covariance):
+    precision = np.linalg.inv(covariance)
+    return 0.5 * (np.log(np.diag(precision)).sum() + np.linalg.slogdet(covariance)[1])
+
+
+def price_by_divergence(covariance):
+    variances = 1 / np.diag(np.linalg.inv(covariance))
+    zero = np.zeros(len(covariance))
+    p = tfd.MultivariateNormalTriL(zero, np.linalg.cholesky(covariance))
+    q = tfd.MultivariateNormalTriL(zero, np.diag(np.sqrt(variances)))
+    return tfd.kl_divergence(q, p)
+
+
+def total_correlation(covariance):
+    """Right for K = 2 only."""
+    return 0.5 * (np.log(np.diag(covariance)).sum() - np.linalg.slogdet(covariance)[1])
+
+
+def first_pair(covariance):
+    rho = covariance[0, -1] / np.sqrt(covariance[0, 0] * covariance[-1, -1])
+    return -0.5 * np.log(1 - rho**2) if len(covariance) > 1 else 0.0
 
 
 ANSWERS = {
     "04.1": Answers(
-        right=[(3, 60), [3.0, 60.0], np.array([3, 60])],
-        wrong=[(60, 3), (3, 20), (1, 60), (3, 3), 3, "3 and 60", (3, 60, 180)],
+        right=[(3, 60, 63), [3.0, 60.0, 63.0], np.array([3, 60, 63])],
+        wrong=[
+            (60, 3, 63),
+            (3, 20, 23),
+            (3, 60, 60),
+            (1, 60, 61),
+            (3, 60, 120),
+            (3, 60),
+            3,
+            "3, 60 and 63",
+        ],
     ),
     "04.2": Answers(
-        right=[lean, lean_by_matrix],
+        right=[masks_evenly, masks_in_turn, masks_strict_below],
         wrong=[
-            lambda z, rho: lean(z, rho, root=False),
-            lambda z, rho: lean(z, rho, each=False),  # one number for the batch
-            lambda z, rho: lean(z, rho, half=False),
-            lambda z, rho: lean(z, 0.6),  # ignores rho
-            lambda z, rho: (z, np.zeros(len(z))),  # right for rho = 0 only
-            lean_the_other_way,
-            lambda z, rho: lean(z, rho)[0],
-            lambda z: lean(z, 0.5),
-            0.6,
+            masks_that_leak,
+            masks_without_context,
+            masks_of_places,
+            masks_too_strict,
+            masks_transposed,
+            lambda degrees, width: masks_evenly(degrees, len(degrees)),  # ignores the width
+            lambda degrees, width: (np.ones((len(degrees), width)), np.ones((width, len(degrees)))),
+            lambda degrees, width: (np.zeros((len(degrees), width)),) * 2,
+            lambda degrees, width: masks_evenly(degrees, width)[0],
+            lambda degrees: masks_evenly(degrees, 6),
+            (1, 2, 3),
         ],
     ),
     "04.3": Answers(
         right=[
-            size_by_hand,
-            lambda log_w: np.exp(2 * logsumexp(log_w, axis=0) - logsumexp(2 * log_w, axis=0)),
+            step,
+            step_numpy,
+            lambda f, z: (f(z)[0] + z * tf.exp(f(z)[1]), log_of_product(f(z)[1])),
         ],
         wrong=[
-            unstable,
-            over_images,
-            not_squared,
-            lambda log_w: np.full(log_w.shape[1], float(len(log_w))),  # ignores the weights
-            lambda log_w: size_by_hand(log_w) / len(log_w),
-            lambda log_w: size_by_hand(log_w).mean(),
-            lambda log_w: size_by_hand(log_w[:4]),  # right for four samples only
-            4.0,
+            lambda f, z: (tf.exp(f(z)[1]) * (z + f(z)[0]), sum_of(f(z)[1])),
+            lambda f, z: (step(f, z)[0], tf.reduce_sum(f(z)[1])),  # over the batch
+            lambda f, z: (step(f, z)[0], sum_of(tf.exp(f(z)[1]))),
+            lambda f, z: (step(f, z)[0], tf.reduce_mean(f(z)[1], axis=-1)),  # wrong scale
+            lambda f, z: (step(f, z)[0], -sum_of(f(z)[1])),
+            lambda f, z: (step(f, z)[0], tf.reduce_sum(f(z)[1], axis=1)),  # right for two axes only
+            lambda f, z: (z, 0 * z[..., 0]),  # ignores the network
+            lambda f, z: step(f, z)[0],
+            lambda f, z: (tf.sigmoid(f(z)[1]) * z + f(z)[0], sum_of(f(z)[1])),
+            "exp(s) z + m",
+        ],
+    ),
+    "04.4": Answers(
+        right=[price_lambda, price_by_divergence],
+        wrong=[
+            total_correlation,
+            first_pair,
+            lambda covariance: 2 * price_lambda(covariance),
+            lambda covariance: -price_lambda(covariance),
+            lambda covariance: price_lambda(covariance) / len(covariance),
+            lambda covariance: 0.830,
+            lambda covariance: np.linalg.slogdet(covariance)[1],
+            lambda covariance: np.diag(covariance),
+            0.830,
         ],
     ),
 }
