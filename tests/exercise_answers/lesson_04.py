@@ -1,61 +1,57 @@
 """Right and wrong answers to the exercises of lesson 04."""
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from exercise_answers import Answers
+from helpers.flows import gated_step, made_masks
 
 tfd = tfp.distributions
 
 
-def masks_evenly(degrees, width):
-    degrees = np.array(degrees)
-    hidden = np.arange(width) * len(degrees) // width
-    return degrees[:, None] <= hidden, hidden[:, None] < degrees
+def masks_by_rules(degrees, widths, inside=np.less_equal, last=np.less, first=0):
+    """Masks whose hidden degrees go evenly from `first` up, by two comparisons."""
+    hidden = [first + np.arange(n) * (len(degrees) - first) // n for n in widths]
+    layers = [np.array(degrees), *hidden]
+    found = [inside(layers[i][:, None], layers[i + 1]) for i in range(len(widths))]
+    return [*found, last(layers[-1][:, None], np.array(degrees))]
 
 
-def masks_in_turn(degrees, width):
-    first, last = np.zeros((len(degrees), width)), np.zeros((width, len(degrees)))
-    for unit in range(width):
-        for place, degree in enumerate(degrees):
-            first[place, unit] = degree <= unit % len(degrees)
-            last[unit, place] = unit % len(degrees) < degree
-    return first, last
+def masks_in_turn(degrees, widths):
+    """Degrees in turn, loops, and numbers in the place of truth values."""
+    layers = [degrees, *([unit % len(degrees) for unit in range(n)] for n in widths)]
+    found = []
+    for before, after in itertools.pairwise(layers):
+        found.append([[float(b <= a) for a in after] for b in before])
+    return (*found, [[int(unit < d) for d in degrees] for unit in layers[-1]])
 
 
-def masks_strict_below(degrees, width):
-    """Hidden degrees 1 … K: the rules the other way round."""
-    degrees = np.array(degrees)
-    hidden = 1 + np.arange(width) % len(degrees)
-    return degrees[:, None] < hidden, hidden[:, None] <= degrees
+def masks_one_higher(degrees, widths):
+    """Hidden degrees 1 … K: the first comparison is strict in place of the last."""
+    hidden = [1 + np.arange(n) % len(degrees) for n in widths]
+    layers = [np.array(degrees), *hidden, np.array(degrees)]
+    found = [layers[i][:, None] <= layers[i + 1] for i in range(len(layers) - 1)]
+    found[0] = layers[0][:, None] < layers[1]
+    return found
 
 
-def masks_that_leak(degrees, width):
-    degrees = np.array(degrees)
-    hidden = 1 + np.arange(width) % len(degrees)
-    return degrees[:, None] <= hidden, hidden[:, None] <= degrees
+def masks_of_places(degrees, widths):
+    return masks_by_rules(range(1, len(degrees) + 1), widths)  # ignores the order
 
 
-def masks_without_context(degrees, width):
-    """As in the paper: the first output hangs on its bias alone."""
-    degrees = np.array(degrees)
-    hidden = 1 + np.arange(width) % max(len(degrees) - 1, 1)
-    return degrees[:, None] <= hidden, hidden[:, None] < degrees
+def masks_transposed(degrees, widths):
+    return [mask.T for mask in masks_by_rules(degrees, widths)]
 
 
-def masks_of_places(degrees, width):
-    return masks_evenly(range(1, len(degrees) + 1), width)  # ignores the order
+def masks_of_one_layer(degrees, widths):
+    return masks_by_rules(degrees, widths[:1])  # right for one hidden layer only
 
 
-def masks_too_strict(degrees, width):
-    degrees = np.array(degrees)
-    hidden = np.arange(width) * len(degrees) // width
-    return degrees[:, None] < hidden, hidden[:, None] < degrees
-
-
-def masks_transposed(degrees, width):
-    return [mask.T for mask in masks_evenly(degrees, width)]
+def masks_of_ones(degrees, widths):
+    return [np.ones_like(mask) for mask in masks_by_rules(degrees, widths)]
 
 
 def sum_of(s):
@@ -114,18 +110,18 @@ ANSWERS = {
         ],
     ),
     "04.2": Answers(
-        right=[masks_evenly, masks_in_turn, masks_strict_below],
+        right=[masks_by_rules, masks_in_turn, masks_one_higher, made_masks],
         wrong=[
-            masks_that_leak,
-            masks_without_context,
+            lambda d, w: masks_by_rules(d, w, last=np.less_equal),  # as given: it leaks
+            lambda d, w: masks_by_rules(d, w, inside=np.less),  # cuts what is allowed
+            lambda d, w: masks_by_rules(d, w, first=1),  # the first output hears no context
             masks_of_places,
-            masks_too_strict,
             masks_transposed,
-            lambda degrees, width: masks_evenly(degrees, len(degrees)),  # ignores the width
-            lambda degrees, width: (np.ones((len(degrees), width)), np.ones((width, len(degrees)))),
-            lambda degrees, width: (np.zeros((len(degrees), width)),) * 2,
-            lambda degrees, width: masks_evenly(degrees, width)[0],
-            lambda degrees: masks_evenly(degrees, 6),
+            masks_of_one_layer,
+            masks_of_ones,
+            lambda d, w: [0 * mask for mask in masks_of_ones(d, w)],
+            lambda d, w: masks_by_rules(d, w)[0],
+            lambda d: masks_by_rules(d, (6, 4)),
             (1, 2, 3),
         ],
     ),
@@ -145,6 +141,7 @@ ANSWERS = {
             lambda f, z: (z, 0 * z[..., 0]),  # ignores the network
             lambda f, z: step(f, z)[0],
             lambda f, z: (tf.sigmoid(f(z)[1]) * z + f(z)[0], sum_of(f(z)[1])),
+            lambda f, z: gated_step(lambda z, _: f(z), z),  # the step of the lesson
             "exp(s) z + m",
         ],
     ),

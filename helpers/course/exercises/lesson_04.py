@@ -24,35 +24,41 @@ def count_passes(answer: object) -> str:
     if back != STEPS * LATENT_DIM:
         raise NotYet(f"(b): one pass solves one dimension of one step, so {back:g} cannot be.")
     if density == back:
-        raise NotYet("(c): z_0 is known now. Which gates go into the log-determinant?")
+        raise NotYet(
+            "(c): the last passes hold the gates, but `FlowPosterior.log_prob` does not keep them: "
+            "look at its `_log_prob`."
+        )
     if density != back + draw:
         raise NotYet("(c): first the way back, and then? Look at what a log-density is made of.")
     return "The log-density needs z_0, and then the gates on the way from z_0 to z_T."
 
 
 def masks(answer: Callable) -> str:
-    """04.2: for every order and width, exactly the paths from lower to higher degrees."""
+    """04.2: for every order and all widths, exactly the paths from lower to higher degrees."""
     for degrees in ORDERS:
-        for width in (len(degrees), len(degrees) + 2, 3 * len(degrees)):
-            first, last = _two_masks(call(answer, degrees, width), len(degrees), width)
-            where = f"With the degrees {degrees} and {width} hidden units"
-            _check_paths(first @ last > 0, np.array(degrees), where)
-            if not last.any(axis=0).all():
+        size = len(degrees)
+        for widths in ((size,), (2 * size, size), (size + 2, 3 * size, size + 1)):
+            found = _as_masks(call(answer, degrees, widths), [size, *widths, size])
+            where = f"With the degrees {degrees} and the widths {widths}"
+            from_first = np.linalg.multi_dot([*found[1:], np.eye(size)]) > 0
+            _check_paths(found[0] @ from_first > 0, np.array(degrees), where)
+            if not from_first.any(axis=0).all():
                 raise NotYet(
-                    f"{where} an output is connected with no hidden unit, so the context cannot "
-                    "reach it. Which degree must a hidden unit have to feed the first output?"
+                    f"{where} an output is not connected with the first hidden layer, so the "
+                    "context cannot reach it. Which degree must a unit have to feed it?"
                 )
     return "Every path leads to a higher degree, and every output hears the context."
 
 
-def _two_masks(returned: object, inputs: int, width: int) -> list[np.ndarray]:
-    """Return the two masks as arrays of zeros and ones, or say what they are."""
-    if not isinstance(returned, tuple | list) or len(returned) != 2:
-        raise NotYet("Return two things: the masks (inputs, hidden) and (hidden, outputs).")
-    shapes = {"The first mask": (inputs, width), "The second mask": (width, inputs)}
+def _as_masks(returned: object, sizes: list[int]) -> list[np.ndarray]:
+    """Return the masks between layers of these sizes as arrays, or say what is wrong with them."""
+    count = len(sizes) - 1
+    if not isinstance(returned, tuple | list) or len(returned) != count:
+        raise NotYet(f"With {count - 1} hidden layers, return a list of {count} masks.")
     found = []
-    for mask, (name, shape) in zip(returned, shapes.items(), strict=True):
-        mask = array(mask, shape, name)
+    for i, mask in enumerate(returned):
+        name = f"Mask {i + 1} of {count}"
+        mask = array(mask, (sizes[i], sizes[i + 1]), name)
         if not np.isin(mask, (0, 1)).all():
             raise NotYet(f"{name} holds other numbers than 0 and 1.")
         found.append(mask)
@@ -65,9 +71,7 @@ def _check_paths(paths: np.ndarray, degrees: np.ndarray, where: str) -> None:
     if paths.diagonal().any():
         raise NotYet(f"{where} an output sees the input of its own dimension.")
     if (paths & ~allowed).any():
-        raise NotYet(
-            f"{where} an output sees an input of higher degree. Compare degrees, not places."
-        )
+        raise NotYet(f"{where} an output sees a later input: compare degrees, not places.")
     if (allowed & ~paths).any():
         j, i = np.argwhere(allowed & ~paths)[0]
         raise NotYet(
@@ -95,28 +99,26 @@ def affine_step(answer: Callable) -> str:
             "The shift is scaled along: only z is multiplied by e^s.": np.exp(s) * (z + m),
             "e^s is missing: z is multiplied by s itself.": s * z + m,
             "That divides by e^s.": np.exp(-s) * z + m,
-            "That is the gate of the lesson; here z is multiplied by e^s.": z / (1 + np.exp(-s))
-            + m,
+            "A gate is below 1; here z is multiplied by e^s.": z / (1 + np.exp(-s)) + m,
+            "That is the gated step of the lesson; here it is e^s z + m.": (z + np.exp(-s) * m)
+            / (1 + np.exp(-s)),
         }
         hint = "The new z is not e^s z + m."
         compare(array(returned[0], shape, "The new z"), np.exp(s) * z + m, hint, mistakes=mistakes)
         _check_log_det(array(returned[1], shape[:-1], "The log-determinant"), s)
-    return "A product of e^s has the logarithm Σ s: no network needs less."
+    return "The logarithm of a product of e^s is the sum of the s."
 
 
 def _check_log_det(got: np.ndarray, s: np.ndarray) -> None:
     """Raise unless `got` is the sum of s over the last axis."""
+    name, expected = "Log-determinant:", s.sum(axis=-1)
     mistakes = {
-        "Log-determinant: that is the sum of the diagonal, not the logarithm of its product.": np.exp(
-            s
-        ).sum(axis=-1),
-        "Log-determinant: the sign is wrong; e^s stretches where s is positive.": -s.sum(axis=-1),
-        "Log-determinant: a sum over the dimensions, not a mean.": s.mean(axis=-1),
-        "Log-determinant: one number for each example, not the sum over all.": np.full(
-            got.shape, s.sum()
-        ),
+        f"{name} that is the sum of the diagonal, not the log of its product.": np.exp(s).sum(-1),
+        f"{name} the sign is wrong; e^s stretches where s is positive.": -expected,
+        f"{name} a sum over the dimensions, not a mean.": s.mean(axis=-1),
+        f"{name} one number for each example, not the sum over all.": np.full(got.shape, s.sum()),
     }
-    compare(got, s.sum(axis=-1), "Log-determinant: what is on the diagonal?", mistakes=mistakes)
+    compare(got, expected, f"{name} what is on the diagonal?", mistakes=mistakes)
 
 
 def price_of(answer: Callable) -> str:
