@@ -17,8 +17,10 @@ def count_passes(answer: object) -> str:
     draw, back, density = array(answer, (3,), name)
     if draw == STEPS * LATENT_DIM:
         raise NotYet("(a): which way is fast? In a draw all of z_0 is known from the start.")
+    if draw == 1:
+        raise NotYet("(a): count over all three steps, not for one network.")
     if draw != STEPS:
-        raise NotYet(f"(a): each step needs m and s once, so a draw does not take {draw:g} passes.")
+        raise NotYet(f"(a): each step needs m and s once; {draw:g} is not the number of passes.")
     if back == LATENT_DIM:
         raise NotYet("(b): twenty passes undo one step. How many steps are there?")
     if back != STEPS * LATENT_DIM:
