@@ -35,6 +35,7 @@ def check_precision(answer: object) -> str:
 
 def _per_pixel(noisy: np.ndarray, white: np.ndarray) -> np.ndarray:
     """Return the log-probability of each noisy pixel, from the probability that it is white."""
+    white = np.clip(white, 1e-7, 1 - 1e-7)  # some mistakes are no probabilities
     return np.log(np.where(noisy == 1, white, 1 - white))
 
 
