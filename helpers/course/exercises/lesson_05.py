@@ -76,7 +76,7 @@ def check_joint(answer: object) -> str:
         got = array(call(answer, distances, sigmas), (n, n))
         hint = f"For {n} points: this is not p_ij."
         compare(got, (p + p.T) / (2 * n), hint, mistakes=mistakes)
-    return "One distribution over pairs, in which a lonely point has its say too."
+    return "It is one distribution over pairs, and each point has a share of at least 1/2n."
 
 
 def _log_densities(z: np.ndarray, z_mean: np.ndarray, z_log_var: np.ndarray) -> np.ndarray:
@@ -124,7 +124,7 @@ def check_left_out(answer: object) -> str:
         right = _left_out(log_q, log_p, with_own=False, count=n - 1)
         hint = f"For {n} images and {latent_dim} dimensions."
         compare(got, right, hint, mistakes=mistakes, rtol=1e-3, atol=1e-3)
-    return "No image vouches for itself."
+    return "Each code is scored by the posteriors of the other images only."
 
 
 CHECKS = {
