@@ -56,10 +56,12 @@ def check_joint(answer: object) -> str:
     rng = np.random.default_rng(53)
     for n in (3, 7):
         points, sigmas = rng.normal(size=(n, 2)), rng.uniform(0.4, 1.5, size=n)
+        points[1] = points[0]  # the diagonal is not the only place where distances are 0
         distances = np.linalg.norm(points[:, None] - points, axis=-1)
         weights = _weights(distances, sigmas)
         p, own = _rows(weights), _rows(_weights(distances, sigmas, own=True))
         off = own - np.diag(np.diag(own))
+        apart = _rows(weights * (distances > 0))
         mistakes = {
             "The diagonal is 0 now. Is the table symmetric?": p / n,
             "Symmetric. But no point is its own neighbour: what stands on the diagonal?": (
@@ -69,6 +71,9 @@ def check_joint(answer: object) -> str:
                 (off + off.T) / (2 * n)
             ),
             "Each point has rows of its own: where is p(j|i)?": weights / weights.sum(),
+            "Two points in one place are neighbours: take out the diagonal, by its index.": (
+                (apart + apart.T) / (2 * n)
+            ),
             "What do all entries sum to?": (p + p.T) / 2,
             "What do all entries sum to now?": (p + p.T) / n,
             "Nothing has changed yet.": own / n,
@@ -98,7 +103,7 @@ def _left_out(log_q: np.ndarray, log_p: np.ndarray, *, with_own: bool, count: in
 def check_left_out(answer: object) -> str:
     """The leave-one-out misfit; also where densities are too small for a float."""
     rng = np.random.default_rng(54)
-    for n, latent_dim, scale in ((6, 2, 1.0), (9, 3, 0.7), (5, 4, 40.0)):
+    for n, latent_dim, scale in ((6, 2, 1.0), (9, 3, 0.7), (5, 4, 40.0), (230, 2, 5.0)):
         z_mean = scale * rng.normal(size=(n, latent_dim))
         z_log_var = rng.normal(-0.7, 0.4, size=(n, latent_dim))
         z = z_mean + np.exp(0.5 * z_log_var) * rng.normal(size=z_mean.shape)
