@@ -162,5 +162,5 @@ def test_run_all_cells(lab, browser, name):
         said = f"""return arguments[0].closest("{page}").querySelector('[aria-live]').textContent"""
         before = browser.execute_script(said, part)
         browser.execute_script("arguments[0].scrollIntoView(); arguments[0].focus()", part)
-        part.send_keys("\ue014")  # the right arrow
+        part.send_keys("\ue012" if part.tag_name == "input" else "\ue014")  # left; right arrow
         assert browser.execute_script(said, part) != before, "a page element does not answer"
