@@ -18,7 +18,7 @@ from helpers import data, evaluation  # isort: skip  (first: imports TensorFlow 
 
 import keras
 import numpy as np
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import pairwise_distances_argmin_min, roc_auc_score
 
 from helpers.course.files import write_whole
 from helpers.priors import kl_to_standard_normal
@@ -56,11 +56,8 @@ def log_px(vae, x, z):
 
 def to_nearest(x, known) -> np.ndarray:
     """Return the squared distance of each image to the nearest grey training image."""
-    x, pixels = x.reshape(len(x), -1), data.rescale(known).reshape(len(known), -1)
-    squares, found = np.sum(pixels**2, axis=1), []
-    for part in np.array_split(x, -(-len(x) // 500)):
-        found.append(np.sum(part**2, axis=1) + np.min(squares - 2 * part @ pixels.T, axis=1))
-    return np.concatenate(found)
+    rows = (part.reshape(len(part), -1) for part in (x, data.rescale(known)))
+    return pairwise_distances_argmin_min(*rows, metric="sqeuclidean")[1]
 
 
 def scores(vae, x, known, counted, usual: float) -> dict[str, np.ndarray]:
