@@ -31,9 +31,12 @@ PARTS = {  # what is called of each study, and numbers that it must record
     "determinism": (None, []),
     "flow_study": (
         ["flow_seed43", "speed"],
-        ["gain_flow_seed43/log_px", "gain_flow_seed43/active_units"],
+        ["gain_flow_seed43/log_px", "gain_flow_seed43/active_units", "gain_control/step_ratio"],
     ),
-    "latent_study": (["pixels", "pca"], ["pixels/probe", "pca/tsne_trustworthiness"]),
+    "latent_study": (
+        ["pixels", "pca", "along"],
+        ["pixels/probe", "pca/tsne_trustworthiness", "along_1/elbo"],
+    ),
     "log_likelihood_cost": ([], ["mlp_512_512_k40/log_px_cost_ratio"]),
     "memory_growth": ([], ["log_likelihood_10x_samples/seconds_ratio", "tsne_12/extra_memory"]),
     "mlp_study": ([], ["mlp_best/log_px", "mlp_best/log_px_200", "mlp_best/training_seconds"]),
