@@ -5,9 +5,11 @@ it here with a test; nothing has to be registered.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -20,7 +22,8 @@ from helpers.course.checks import check_choice, check_seed, check_whole, shown
 from helpers.course.progress import progress
 from helpers.data import noise_seed
 from helpers.likelihoods import LIKELIHOODS
-from helpers.vae import VAE
+from helpers.priors import kl_to_standard_normal
+from helpers.vae import VAE, reparameterise
 
 # Importance samples are drawn in blocks of so many images and samples, each with a key of its own,
 # so that a draw depends on nothing but the seed, the place of its image and its own place.
@@ -345,6 +348,60 @@ def active_units(z_mean: npt.ArrayLike, threshold: float = 0.01) -> int:
     return int(np.sum(np.var(z_mean, axis=0) > threshold))
 
 
+# --- A posterior for single images ---------------------------------------------------------------
+
+
+def fit_posterior(
+    log_px_z: Callable[[tf.Tensor], tf.Tensor],
+    z_mean: tf.Tensor,
+    z_log_var: tf.Tensor,
+    *,
+    steps: int = 100,
+    learning_rate: float = 0.1,
+    seed: int = 0,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Climb the ELBO of each image by gradient steps on its own q = N(z_mean, exp(z_log_var)).
+
+    What an encoder does for all images at once (amortised inference), done for each by itself, with
+    Adam and a rate that falls to 0. The prior is N(0, I). No image has a part in another's q. Built
+    in lesson 06.
+
+    Parameters
+    ----------
+    log_px_z : callable
+        From z (images, latent) to log p(x|z) of each image, (images,), nats: of whole images, of
+        their visible pixels, or of what a known noise has made of them.
+    z_mean, z_log_var : array
+        Where to start, (images, latent) each: an encoder's outputs, or zeros, the prior.
+    steps : int
+        Gradient steps, each with one draw of z.
+    learning_rate : float
+        Of the first step.
+    seed : int
+
+    Returns
+    -------
+    tuple of tf.Tensor
+        The means and the log-variances found, (images, latent) each.
+    """
+    q = [tf.Variable(z_mean), tf.Variable(z_log_var)]
+    optimizer = keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps=steps)
+    )
+    optimizer.build(q)
+
+    @tf.function
+    def step(draw_seed: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            log_p = log_px_z(reparameterise(*q, draw_seed))
+            loss = tf.reduce_sum(kl_to_standard_normal(*q) - log_p)  # over images: none mix
+        optimizer.apply_gradients(zip(tape.gradient(loss, q), q, strict=True))
+
+    for number in range(steps):
+        step(tf.constant([seed, number]))
+    return tuple(tf.convert_to_tensor(part) for part in q)
+
+
 # --- What codes tell of classes ------------------------------------------------------------------
 
 
@@ -463,7 +520,7 @@ def local_log_prob(x: np.ndarray, counted: np.ndarray) -> np.ndarray:
     # (row, column) in a window of three rows and five columns, whose pixel is at (2, 2).
     places = [(2, 2), (2, 1), (2, 0), *((1, c) for c in range(5)), (0, 1), (0, 2), (0, 3)]
 
-    def codes(images: np.ndarray) -> np.ndarray:
+    def patterns(images: np.ndarray) -> np.ndarray:
         """Write each pixel (lowest bit) and its ten neighbours as one number below 2,048."""
         if not np.isin(images, (0, 1)).all() or np.ndim(images) != 4 or np.shape(images)[3] != 1:
             raise ValueError(f"images {np.shape(images)}: give pixels 0 and 1, (n, h, w, 1)")
@@ -472,6 +529,6 @@ def local_log_prob(x: np.ndarray, counted: np.ndarray) -> np.ndarray:
         return sum(padded[:, r : r + h, c : c + w] << bit for bit, (r, c) in enumerate(places))
 
     # Half a sighting of each case beforehand, so that nothing is impossible.
-    seen = 0.5 + np.bincount(codes(counted).ravel(), minlength=2048).reshape(1024, 2)
+    seen = 0.5 + np.bincount(patterns(counted).ravel(), minlength=2048).reshape(1024, 2)
     log_p = np.log(seen / seen.sum(axis=1, keepdims=True)).ravel()
-    return log_p[codes(x)].sum(axis=(1, 2))
+    return log_p[patterns(x)].sum(axis=(1, 2))

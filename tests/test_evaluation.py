@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from helpers.evaluation import (
     active_units,
     bits_per_dim,
+    fit_posterior,
     held_out_scores,
     kl_per_dimension,
     leave_one_out_accuracy,
@@ -72,6 +74,32 @@ def test_moments_of_a_flow_are_what_it_makes_of_the_mean():
     np.testing.assert_allclose(z_mean, vae.code(x), rtol=1e-5, atol=1e-6)
     assert not np.allclose(z_mean, base_mean, atol=1e-3)
     np.testing.assert_allclose(z_log_var, base_log_var, rtol=1e-5, atol=1e-6)
+
+
+# --- A posterior for single images ---------------------------------------------------------------
+
+
+def fitted(x, steps=400):
+    """The q found for images x (n, 1) of z ~ N(0, 1), x|z ~ N(z, 1)."""
+    start = tf.zeros(x.shape)
+    return fit_posterior(
+        lambda z: -0.5 * tf.reduce_sum((x - z) ** 2, -1), start, start, steps=steps
+    )
+
+
+def test_the_search_finds_a_posterior_that_is_known():
+    x = np.repeat([[2.0], [-4.0]], 500, axis=0).astype("f4")
+    z_mean, z_log_var = (part.numpy().reshape(2, 500).mean(axis=1) for part in fitted(x))
+    np.testing.assert_allclose(z_mean, [1.0, -2.0], atol=0.02)  # x / 2, with variance 1/2
+    np.testing.assert_allclose(z_log_var, np.log([0.5, 0.5]), atol=0.05)
+
+
+def test_no_image_has_a_part_in_the_posterior_of_another():
+    x = np.ones((5, 1), "f4")
+    other = x.copy()
+    other[1:] = 1000.0
+    for one, two in zip(fitted(x, steps=20), fitted(other, steps=20), strict=True):
+        np.testing.assert_array_equal(one[0], two[0])
 
 
 # --- What codes tell of classes ----------------------------------------------------------------

@@ -29,8 +29,14 @@ PARTS = {  # what is called of each study, and numbers that it must record
         ["conv_k2/log_px", "conv_filters_x1/elbo", "conv_cifar10/elbo_bits_per_dim"],
     ),
     "determinism": (None, []),
-    "flow_study": (["static"], ["iaf_static/log_px", "iaf_static/active_units"]),
-    "latent_study": (["pixels", "pca"], ["pixels/probe", "pca/tsne_trustworthiness"]),
+    "flow_study": (
+        ["flow_seed43", "speed"],
+        ["gain_flow_seed43/log_px", "gain_flow_seed43/active_units", "gain_control/step_ratio"],
+    ),
+    "latent_study": (
+        ["pixels", "pca", "along"],
+        ["pixels/probe", "pca/tsne_trustworthiness", "along_1/elbo"],
+    ),
     "log_likelihood_cost": ([], ["mlp_512_512_k40/log_px_cost_ratio"]),
     "memory_growth": ([], ["log_likelihood_10x_samples/seconds_ratio", "tsne_12/extra_memory"]),
     "mlp_study": ([], ["mlp_best/log_px", "mlp_best/log_px_200", "mlp_best/training_seconds"]),

@@ -1,7 +1,8 @@
-"""Latent explorer and image scatter in a real browser: pointer, touch, keyboard, no network."""
+"""The page elements in a real browser: pointer, touch, keyboard, no network."""
 
 import base64
 import io
+import json
 
 import numpy as np
 import pytest
@@ -38,6 +39,16 @@ KINDS = [0, 1, 2, 1, 0]
 
 def scatter():
     return widgets.image_scatter(SPOTS, GREYS, KINDS, NAMES).data
+
+
+PICTURES = {"codes": {5: SPOTS, 30: -SPOTS, 100: SPOTS[::-1]}}
+PICTURES["cloud"] = {value: SPOTS[:3] + value for value in PICTURES["codes"]}
+NOTES = {title: {v: f"{title} at {v}" for v in panel} for title, panel in PICTURES.items()}
+
+
+def slider(**change):
+    arguments = dict(pictures=PICTURES, labels={"codes": KINDS}, class_names=NAMES, notes=NOTES)
+    return widgets.scatter_slider(**arguments | change, setting="perplexity").data
 
 
 def sprite_of(page):
@@ -104,6 +115,35 @@ def test_a_scatter_refuses(change, message):
         widgets.image_scatter(**arguments, class_names=NAMES)
 
 
+def test_a_slider_keeps_proportions_and_asks_for_nothing():
+    settings = json.loads(slider().split("const s = ")[1].split(";\nfor")[0])
+    codes, cloud = settings["panels"]
+    assert settings["values"] == ["5", "30", "100"] and settings["start"] == 1
+    assert codes["labels"] == KINDS and cloud["labels"] is None
+    assert np.ptp(np.array(codes["frames"][0]), axis=0).tolist() == [1000, 310]
+    assert codes["frames"][0] == codes["frames"][2][::-1]
+    points = {value: np.random.default_rng(value).normal(size=(500, 2)) for value in range(6)}
+    notes = {"many": dict.fromkeys(points, "")}
+    page = slider(pictures={"many": points}, labels={}, notes=notes)
+    assert len(page) < 100_000 and "http" not in page
+    assert "</script>" not in slider().split("<script>")[1][:-9]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(pictures={}), "at least one"),
+        (dict(pictures={"codes": {}}), "at least one"),
+        (dict(pictures=PICTURES | {"cloud": {5: SPOTS}}), "the same values"),
+        (dict(labels={"codes": [0]}), r"labels \(1,\)"),
+        (dict(labels={"codes": [7] * 5}), "whole numbers from 0 to 2"),
+    ],
+)
+def test_a_slider_refuses(change, message):
+    with pytest.raises(ValueError, match=message):
+        slider(**change)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -135,6 +175,41 @@ def page(browser, tmp_path):
 @pytest.fixture
 def spots(browser, tmp_path):
     return opened(browser, tmp_path, scatter())
+
+
+@pytest.fixture
+def slid(browser, tmp_path):
+    return opened(browser, tmp_path, slider())
+
+
+def ink(page, canvas):
+    """Return how many pixels of a canvas are not empty, and their mean column and row."""
+    script = """const c = arguments[0], d = c.getContext("2d").getImageData(0, 0, 360, 360).data;
+    let n = 0, x = 0, y = 0;
+    for (let i = 0; i < 360 * 360; i++) if (d[4 * i + 3] > 128) { n++; x += i % 360; y += i / 360; }
+    return [n, x / n, y / n];"""
+    return page.execute_script(script, canvas)
+
+
+def test_the_slider_switches_both_panels(slid):
+    from selenium.webdriver.common.keys import Keys
+
+    first, second = slid.find_elements("css selector", "div[class^=explorer]")
+    slide, text = first.find_element("css selector", "input"), "[aria-live]"
+    codes, cloud = first.find_elements("css selector", "canvas")
+    value = first.find_element("css selector", "output")
+    assert value.text == "30" and slide.get_attribute("aria-label") == "perplexity"
+    before = ink(slid, codes)
+    slide.send_keys(Keys.ARROW_LEFT)
+    assert value.text == "5"
+    told = first.find_element("css selector", text).text
+    assert told == "codes: codes at 5; cloud: cloud at 5"
+    after = ink(slid, codes)
+    assert before[0] > 20 and abs(before[1] + after[1] - 360) < 15, "mirrored points"
+    assert ink(slid, cloud)[0] > 12 and cloud.get_attribute("aria-label") == "cloud, cloud at 5"
+    slide.send_keys(*[Keys.ARROW_RIGHT] * 5)
+    assert value.text == "100"
+    assert second.find_element("css selector", "output").text == "30", "the other slider stays"
 
 
 def parts(page, which=0):
@@ -262,7 +337,7 @@ def test_touch_shows_the_nearest_image(spots):
     spots.execute_cdp_cmd(touch, {"type": "touchEnd", "touchPoints": []})
 
 
-@pytest.mark.parametrize("which", ["page", "spots"])
+@pytest.mark.parametrize("which", ["page", "spots", "slid"])
 def test_no_request_leaves_the_page(which, request):
     page = request.getfixturevalue(which)
     names = page.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")

@@ -1,4 +1,4 @@
-"""Two page elements that need no kernel: the latent explorer and the image scatter.
+"""Page elements that need no kernel: the latent explorer, the image scatter, a slider of scatters.
 
 Each is a template beside this file, filled with an image that holds all pictures and with settings.
 """
@@ -9,7 +9,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -107,6 +107,57 @@ def image_scatter(
         {"columns": columns, "rows": rows, "points": marks},
         names=class_names,
     )
+
+
+def scatter_slider(
+    pictures: Mapping[str, Mapping[object, npt.ArrayLike]],
+    labels: Mapping[str, npt.ArrayLike],
+    class_names: Sequence[str],
+    *,
+    setting: str,
+    notes: Mapping[str, Mapping[object, str]],
+) -> HTML:
+    """Return a page element: scatters side by side, which a slider switches between settings.
+
+    Shown in lesson 05: pictures by t-SNE, one for each perplexity.
+
+    Parameters
+    ----------
+    pictures : mapping
+        From the title of a panel to {value of the setting: points (n, 2)}; every panel has the same
+        values, and the points of a panel stay in their order.
+    labels : mapping
+        From a title to the classes of its points, shape (n,): places in `class_names`. A panel
+        that is missing here is drawn with squares in one colour.
+    class_names : sequence of str
+    setting : str
+        What the slider sets.
+    notes : mapping
+        From a title to {value of the setting: a few words about that picture}.
+    """
+    values = list(next(iter(pictures.values()), {}))
+    if not values or any(list(panel) != values for panel in pictures.values()):
+        raise ValueError("pictures: give every panel the same values of the setting, at least one")
+    panels = []
+    for title, panel in pictures.items():
+        kinds = labels.get(title)
+        frames = []
+        for points in panel.values():
+            as_kinds = np.zeros(len(points), int) if kinds is None else kinds
+            points, _ = as_points(points, as_kinds, class_names)
+            # One scale for both axes, so that distances stay what they are; from 0 to 1000.
+            size = max(np.ptp(points, axis=0).max(), 1e-12)
+            frames.append((1000 * (points - points.min(axis=0)) / size).astype(int).tolist())
+        panels.append(
+            {
+                "title": title,
+                "labels": None if kinds is None else [int(k) for k in kinds],
+                "frames": frames,
+                "notes": [notes[title][value] for value in values],
+            }
+        )
+    settings = {"setting": setting, "values": [str(value) for value in values], "panels": panels}
+    return _page("slider.html", b"", settings | {"start": len(values) // 2}, names=class_names)
 
 
 def _sheet(images: np.ndarray, rows: int, columns: int) -> bytes:

@@ -157,9 +157,10 @@ def test_run_all_cells(lab, browser, name):
         browser.execute_script("arguments[0].scrollIntoView()", gif)
         shown = gif.screenshot_as_png
         wait(lambda gif=gif, shown=shown: gif.screenshot_as_png != shown, 10, "the GIF to move")
-    for canvas in browser.find_elements("css selector", "[class^='explorer-'] canvas"):
-        said = "return arguments[0].parentElement.querySelector('[aria-live]').textContent"
-        before = browser.execute_script(said, canvas)
-        browser.execute_script("arguments[0].scrollIntoView(); arguments[0].focus()", canvas)
-        canvas.send_keys("\ue014")  # the right arrow
-        assert browser.execute_script(said, canvas) != before, "the explorer does not answer"
+    page = "[class^='explorer-']"
+    for part in browser.find_elements("css selector", f"{page} canvas[tabindex], {page} input"):
+        said = f"""return arguments[0].closest("{page}").querySelector('[aria-live]').textContent"""
+        before = browser.execute_script(said, part)
+        browser.execute_script("arguments[0].scrollIntoView(); arguments[0].focus()", part)
+        part.send_keys("\ue012" if part.tag_name == "input" else "\ue014")  # left; right arrow
+        assert browser.execute_script(said, part) != before, "a page element does not answer"

@@ -5,6 +5,8 @@ train_k10             conv_k10: ten latents, a dense encoder and a decoder on 7 
 pixels, pca           grey values, and 40 principal components of them
 conv_k2 … iaf_60      codes: posterior means of grey images, where the model is at hand
 …_posterior           the same with the posterior's log-variances beside the means
+along                 the small VAE of the lesson, trained for 100 epochs with a constant rate: ELBO
+                      and codes on validation images after 1, 3, 10, 30 and 100 epochs
 
 Each row is recorded as soon as it is done: an interrupted study goes on with the names that are
 missing.
@@ -25,14 +27,17 @@ from helpers import data, evaluation  # isort: skip  (first: imports TensorFlow 
 
 import conv_study
 import flow_study
+import keras
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
 from sklearn.metrics import silhouette_score
 
 from helpers.course import records
+from helpers.vae import VAE
 
 SEED = 42
+ALONG = (1, 3, 10, 30, 100)  # epochs after which one model's codes are scored
 MODELS = ("conv_k2", "conv_k10", "conv_k40", "iaf_15", "iaf_60")
 # What goes to the README's table.
 HEADLINES = {
@@ -134,8 +139,50 @@ def row(name: str) -> None:
     print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items()))
 
 
+class ScoreCodes(keras.callbacks.Callback):
+    """After some epochs, record the bound and the scores of the codes on validation images."""
+
+    def __init__(self, dataset):
+        super().__init__()
+        self.results, self.fitted = study.results("05", dataset), few_of(dataset.train, 60)
+        self.scored = few_of(dataset.validation, 60)
+        self.x = data.prepare(self.scored[0], "dynamic", seed=data.TEST_SEED + 1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 not in ALONG:
+            return
+        sets = [data.prepare(images, "grey") for images, _ in (self.fitted, self.scored)]
+        codes = [evaluation.posterior_moments(self.model, x, grey=True)[0] for x in sets]
+        labels = self.fitted[1], self.scored[1]
+        values = evaluation.held_out_scores(codes[0], labels[0], codes[1], labels[1])
+        values["leave_one_out_knn"] = evaluation.leave_one_out_accuracy(codes[1], labels[1])
+        values["elbo"] = float(np.mean(self.model.elbo(self.x, seed=(SEED, epoch))))
+        name = f"mnist/dynamic/along_{epoch + 1}"
+        for metric, value in values.items():
+            facts = dict(epochs=epoch + 1, validation_images=len(self.x))
+            self.results.record(f"{name}/{metric}", value, seed=SEED, **facts)
+        print(f"{epoch + 1} epochs: {values}")
+
+
+def along() -> None:
+    """Record how codes of one run change, epoch by epoch."""
+    dataset = data.load_mnist()
+    keras.utils.set_random_seed(SEED)
+    vae = VAE(20, hidden_dim=(200, 200), activation="silu", kl="analytic", seed=SEED)
+    options = dict(protocol="dynamic", seed=SEED, learning_rate=1e-3, schedule="constant")
+    study.fit(
+        vae,
+        dataset.train.images,
+        epochs=ALONG[-1],
+        batch_size=128,
+        callbacks=[ScoreCodes(dataset)],
+        verbose=0,
+        **options,
+    )
+
+
 ROWS = ["pixels", "pca", *MODELS, *(f"{name}_posterior" for name in MODELS[1:])]
-PARTS = {"train_k10": train_k10} | {name: partial(row, name) for name in ROWS}
+PARTS = {"train_k10": train_k10, "along": along} | {name: partial(row, name) for name in ROWS}
 
 if __name__ == "__main__":
     sys.exit(study.call(PARTS, sys.argv[1:], __doc__))

@@ -187,14 +187,16 @@ def train_and_score(
     num_samples=1000,
     test_images=None,
     keep=True,
+    timed=True,
     precision="float32",
     **options,
 ):
     """Train one model, record its test numbers, `keep` it as ``checkpoints/<name>.keras``.
 
-    `build` and `options` go to `train`. `test_images`: how many are scored. `precision`: the Keras
-    policy of training and scoring. Where it is not float32, the kept model is float32, and what 200
-    images gain by that stands on record.
+    `build` and `options` go to `train`. `test_images`: how many are scored. `timed`: its seconds go
+    on record, too; not where other work shares the machine. `precision`: the Keras policy of
+    training and scoring. Where it is not float32, the kept model is float32, and what 200 images
+    gain by that stands on record.
     """
     key = f"{dataset.name.lower()}/{protocol}/{name}"
     options |= dict(name=name, protocol=protocol, seed=seed, precision=precision)
@@ -202,7 +204,7 @@ def train_and_score(
     found, vae = results(lesson, dataset), under_policy(trained, "float32")
     test = data.prepare(dataset.test.images, protocol, seed=data.TEST_SEED)
     test = test[: size(test_images, QUICK_BATCH)]
-    common = {"seed": seed, "seconds": round(history.seconds, 1)}
+    common = {"seed": seed, "seconds": round(history.seconds, 1) if timed else None}
     facts = {"epochs": len(history.epochs), "batch_size": options["batch_size"]}
     facts |= {"images": images, "weights": vae.count_params()}
     facts |= {"precision": precision, "headline": keep}
@@ -210,7 +212,8 @@ def train_and_score(
         keep_model(found, vae, test, key, name, common)
     scored = vae if precision == "float32" else under_policy(trained, precision)
     record_scores(found, scored, vae, test, key, num_samples, common, facts)
-    found.record(f"{key}/training_seconds", history.seconds, **common, timing=True)
+    if timed:
+        found.record(f"{key}/training_seconds", history.seconds, **common, timing=True)
 
 
 def record_scores(results, scored, vae, test, key, num_samples, common, facts) -> None:
@@ -219,6 +222,7 @@ def record_scores(results, scored, vae, test, key, num_samples, common, facts) -
         exact, this = (few_score(model, test).mean for model in (vae, scored))
         facts["float32_minus_this"] = round(float(exact - this), 4)
     score = evaluation.log_likelihood(scored, test, size(num_samples, 2), seed=SCORE_SEED)
+    times = {} if common["seconds"] is None else {"score_seconds": round(score.seconds, 1)}
     z_mean, _ = evaluation.posterior_moments(vae, test)
     results.record(
         f"{key}/log_px",
@@ -228,7 +232,7 @@ def record_scores(results, scored, vae, test, key, num_samples, common, facts) -
         unit="nats",
         samples=num_samples,
         test_images=len(test),
-        score_seconds=round(score.seconds, 1),
+        **times,
         standard_error=round(score.standard_error, 3),
         monte_carlo_error=round(score.monte_carlo_error, 4),
     )
@@ -240,7 +244,7 @@ def record_scores(results, scored, vae, test, key, num_samples, common, facts) -
         results.record(f"{key}/peak_memory_gib", peak / 1024, **common, unit="GiB", timing=True)
     print(
         f"{key}: log p {score.mean:.2f} ± {score.standard_error:.2f}, ELBO {score.elbo:.2f}, "
-        f"{common['seconds']:.0f} s of training, {score.seconds:.0f} s of scoring"
+        f"{score.seconds:.0f} s of scoring"
     )
 
 
