@@ -11,10 +11,8 @@ score_128       ELBO and log p(x) of the committed models, 128 samples, as paper
 Models that are not committed stand in no file; their numbers do.
 """
 
-import itertools
 import statistics
 import sys
-import time
 from functools import partial
 
 import study
@@ -140,22 +138,6 @@ def gain(kind: str, seed: int) -> None:
     )
 
 
-class Clock(keras.callbacks.Callback):
-    """Note when each call of the training step ended."""
-
-    def __init__(self):
-        super().__init__()
-        self.ends = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.ends.append(time.perf_counter())
-
-    @property
-    def milliseconds(self) -> float:
-        """Median time of a call, the first one left out."""
-        return 1000 * statistics.median(b - a for a, b in itertools.pairwise(self.ends[1:]))
-
-
 def speed(rounds: int = 3) -> None:
     """Time a training step of each kind, in turns; record the ratios, print the epochs that fit."""
     dataset, found = data.load_mnist(), {kind: [] for kind in KINDS}
@@ -163,10 +145,10 @@ def speed(rounds: int = 3) -> None:
     for _ in range(study.size(rounds, 1)):
         for kind, (steps, width) in KINDS.items():
             keras.utils.set_random_seed(SEED)
-            vae, clock = VAE(40, **residual(width), iaf_steps=steps, iaf_hidden=512), Clock()
+            vae, clock = VAE(40, **residual(width), iaf_steps=steps, iaf_hidden=512), study.Clock()
             options = dict(epochs=1, batch_size=BATCH, protocol="dynamic", seed=SEED, verbose=0)
             study.fit(vae, images, callbacks=[clock], **options)
-            found[kind].append(clock.milliseconds if len(clock.ends) > 2 else 1.0)
+            found[kind].append(1000 * clock.seconds)
     for kind, values in found.items():
         step, flow = statistics.median(values), statistics.median(found["flow"])
         key = f"mnist/dynamic/gain_{kind}/step_ratio"

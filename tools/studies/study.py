@@ -12,10 +12,13 @@ training takes two steps: that shows that a study runs, and measures nothing.
 import argparse
 import hashlib
 import inspect
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -121,6 +124,22 @@ class StopAfter(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if epoch + 1 >= self.epochs:
             self.model.stop_training = True
+
+
+class Clock(keras.callbacks.Callback):
+    """Note when each call of the training step ended."""
+
+    def __init__(self):
+        super().__init__()
+        self.ends = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.ends.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> float:
+        """Median time of a call; the first is not counted, since it compiles."""
+        return statistics.median(b - a for a, b in itertools.pairwise(self.ends))
 
 
 def fit(
