@@ -22,7 +22,6 @@ import sys
 from functools import partial
 
 import study
-from conv_study import Clock
 
 from helpers import bounds, data, evaluation, training  # isort: skip  (first: imports quietly)
 
@@ -330,14 +329,14 @@ def milliseconds(
     """Median time of a training step, on a few batches."""
     keras.utils.set_random_seed(SEED)
     keras.mixed_precision.set_global_policy(precision)
-    vae, clock = make(**model), Clock()
+    vae, clock = make(**model), study.Clock()
     keras.mixed_precision.set_global_policy("float32")
     images = data.load_mnist().train.images[: 60 * BATCH]
     options = dict(protocol="dynamic", seed=SEED, learning_rate=1e-3, verbose=0)
     if with_muon:
         options["optimizer"] = muon(1e-3, 60)
     study.fit(vae, images, epochs=1, batch_size=BATCH, callbacks=[clock], **options)
-    return 1000 * float(np.median(np.diff(clock.ends)))
+    return 1000 * clock.seconds
 
 
 def speed(rounds: int = 3) -> None:
