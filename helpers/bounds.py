@@ -31,8 +31,9 @@ def doubly_reparameterised(
     drawn: tf.Tensor,
     z: tf.Tensor,
     variables: Sequence,
+    beta: tf.Tensor | float = 1.0,
 ) -> list[tf.Tensor]:
-    """Gradients of an importance-weighted loss, of the encoder with little variance (DReG).
+    """Gradients of an importance-weighted loss; those of the encoder by DReG, with little variance.
 
     Tucker et al. 2019, eq. 8 (arXiv 1810.04152): the encoder learns through its draws alone, and
     each draw's pull counts by the square of its normalised weight. Built in lesson 07.
@@ -51,6 +52,9 @@ def doubly_reparameterised(
         The same numbers cut off from the encoder, ``tf.stop_gradient(drawn)``.
     variables : sequence
         What is trained.
+    beta : tf.Tensor or float
+        The weight of the KL in `log_w`: with it, one of the two factors `weight` becomes
+        ``1 - beta + beta * weight``, since the direct part that DReG replaces has the factor beta.
 
     Returns
     -------
@@ -59,7 +63,8 @@ def doubly_reparameterised(
     """
     *direct, pull = tape.gradient(loss, [*variables, z])
     weight = tf.nn.softmax(log_w, axis=0)[..., None]  # `pull` holds it once already
-    through = tape.gradient(drawn, variables, output_gradients=weight * pull)
+    factor = 1.0 - beta + beta * weight
+    through = tape.gradient(drawn, variables, output_gradients=factor * pull)
     return [_sum(*both) for both in zip(direct, through, strict=True)]
 
 

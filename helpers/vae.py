@@ -337,6 +337,7 @@ class VAE(keras.Model):
         z = tf.stop_gradient(drawn)
         if tape is not None:
             tape.watch(z)
+        # Only the draws lead back to the encoder.
         fixed = tfd.Normal(tf.stop_gradient(q.mean()), tf.stop_gradient(q.stddev()))
         log_qz_x = tf.reduce_sum(fixed.log_prob(z), axis=-1)
         log_px_z = self.likelihood(z, training=training).log_prob(x)
@@ -410,7 +411,7 @@ class VAE(keras.Model):
             return tape.gradient(loss, self.trainable_variables)
         log_w = terms.log_px_z - beta * terms.kl
         return bounds.doubly_reparameterised(
-            tape, loss, log_w, terms.drawn, terms.z, self.trainable_variables
+            tape, loss, log_w, terms.drawn, terms.z, self.trainable_variables, beta
         )
 
     def beta_at(self, step: tf.Tensor) -> tf.Tensor | float:

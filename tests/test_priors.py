@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from helpers import bounds, evaluation, priors, training
+from helpers.course import widgets
 from helpers.flows import FlowDensity
 from helpers.priors import FlowPrior, StandardNormal, VampPrior
 from helpers.vae import VAE, Terms
@@ -95,8 +96,8 @@ def test_wrong_draws_are_rejected():
             check_draws(draws, prior.log_prob)
 
 
-def test_log_determinant_of_a_flow_is_that_of_autodiff():
-    flow = shaken(FlowPrior(3, SHAPE, steps=3, hidden=(9, 9))).flow
+def check_log_determinant(flow):
+    """The log-determinants that a flow returns, and its density, are those of autodiff."""
     z = tf.random.stateless_normal((5, 3), (1, 2))
     with tf.GradientTape() as tape:
         tape.watch(z)
@@ -106,6 +107,23 @@ def test_log_determinant_of_a_flow_is_that_of_autodiff():
     wanted = priors.standard_normal(3).log_prob(z_0) + exact
     density = FlowDensity(priors.standard_normal(3), flow)
     np.testing.assert_allclose(density.log_prob(z), wanted, atol=1e-5)
+
+
+def shaken_flow():
+    return shaken(FlowPrior(3, SHAPE, steps=3, hidden=(9, 9))).flow
+
+
+def test_log_determinant_of_a_flow_is_that_of_autodiff():
+    check_log_determinant(shaken_flow())
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.5])
+def test_a_wrong_log_determinant_is_rejected(factor):
+    flow = shaken_flow()
+    call = flow.call
+    flow.call = lambda z: (call(z)[0], factor * call(z)[1])
+    with pytest.raises(AssertionError):
+        check_log_determinant(flow)
 
 
 def test_weight_decay_spares_the_biases_of_a_flow():
@@ -119,6 +137,14 @@ def test_weight_decay_spares_the_biases_of_a_flow():
         np.testing.assert_allclose(weight, factor * old, rtol=1e-5)
 
 
+def test_weight_decay_spares_pseudo_inputs():
+    prior = VampPrior(2, SHAPE, PSEUDO)
+    before = np.array(prior.logits)
+    optimizer = training.make_optimizer(0.1, 10, warmup=0.0, weight_decay=0.5)
+    optimizer.apply_gradients([(tf.zeros(prior.logits.shape), prior.logits)])
+    np.testing.assert_allclose(prior.logits, before, rtol=1e-6)
+
+
 def test_a_single_pseudo_input_gives_its_posterior():
     keras.utils.set_random_seed(0)
     image = np.clip(PSEUDO[:1], 0.1, 0.9)
@@ -126,6 +152,8 @@ def test_a_single_pseudo_input_gives_its_posterior():
     z = np.random.default_rng(0).normal(size=(5, 2)).astype("f4")
     wanted = vae.posterior(image).log_prob(z)
     np.testing.assert_allclose(vae.prior().log_prob(z), wanted, rtol=1e-5)
+    of_logits = vae.posterior(vae.prior_layer.logits).log_prob(z)  # no pixels
+    assert np.abs(of_logits - wanted).max() > 1e-2
 
 
 def test_pseudo_inputs_start_as_given_and_stay_images():
@@ -198,16 +226,16 @@ def test_the_bound_rises_with_k_and_stays_below_log_px():
     assert mean_bound(5, "dreg") == pytest.approx(values[2], abs=1e-5)
 
 
-def encoder_gradients(gradients, k=4, seeds=1500):
+def encoder_gradients(gradients, name, beta, k=4, seeds=1500):
     """Gradients of the encoder's weights for one image and many draws, (seeds, weights)."""
-    vae = small_vae(bound="dreg", num_samples=k)
+    vae = small_vae(name, bound="dreg", num_samples=k)
 
     @tf.function
     def one(seed):
         with tf.GradientTape(persistent=True) as tape:
             terms = vae.bound_terms(X[:1], seed=seed, tape=tape)
-            loss = -tf.reduce_mean(vae.bound_of(terms, 1.0))
-        found = gradients(vae, tape, loss, terms, seed)
+            loss = -tf.reduce_mean(vae.bound_of(terms, beta))
+        found = gradients(vae, tape, loss, terms, seed, beta)
         return tf.concat([tf.reshape(g, [-1]) for g in found], 0)
 
     return np.array([one(tf.constant([7, s])) for s in range(seeds)])
@@ -217,36 +245,45 @@ def encoder(vae):
     return vae.encoder.trainable_variables
 
 
-def dreg(vae, tape, loss, terms, seed):
-    log_w = terms.log_px_z - terms.kl
-    return bounds.doubly_reparameterised(tape, loss, log_w, terms.drawn, terms.z, encoder(vae))
+def dreg(vae, tape, loss, terms, seed, beta):
+    log_w = terms.log_px_z - beta * terms.kl
+    seen = (tape, loss, log_w, terms.drawn, terms.z)
+    return bounds.doubly_reparameterised(*seen, encoder(vae), beta)
 
 
-def plain(vae, tape, loss, terms, seed):
+def plain(vae, tape, loss, terms, seed, beta):
     """The gradient of the bound as autodiff has it."""
     with tf.GradientTape() as own:
         q = vae.posterior(X[:1])
         z, log_q = q.experimental_sample_and_log_prob(vae.num_samples, seed=seed)
-        log_w = vae.likelihood(z).log_prob(X[:1]) + vae.prior().log_prob(z) - log_q
+        log_ratio = vae.prior().log_prob(z) - log_q
+        log_w = vae.likelihood(z).log_prob(X[:1]) + beta * log_ratio
         loss = -tf.reduce_mean(bounds.importance_bound(log_w))
     return own.gradient(loss, encoder(vae))
 
 
-def weight_not_squared(vae, tape, loss, terms, seed):
+def weight_not_squared(vae, tape, loss, terms, seed, beta):
     """A single factor of the weight: `pull` holds it, the second one is forgotten."""
     pull = tape.gradient(loss, terms.z)
     return tape.gradient(terms.drawn, encoder(vae), output_gradients=pull)
 
 
-def mean_of_the_draws(vae, tape, loss, terms, seed):
+def mean_of_the_draws(vae, tape, loss, terms, seed, beta):
     """1/k in place of the weight."""
     pull = tape.gradient(loss, terms.z) / vae.num_samples
     return tape.gradient(terms.drawn, encoder(vae), output_gradients=pull)
 
 
-def check_unbiased(gradients):
+def without_beta(vae, tape, loss, terms, seed, beta):
+    """The square of the weight, which is right for a KL of weight 1 only."""
+    log_w = terms.log_px_z - beta * terms.kl
+    seen = (tape, loss, log_w, terms.drawn, terms.z)
+    return bounds.doubly_reparameterised(*seen, encoder(vae))
+
+
+def check_unbiased(gradients, name="standard_normal", beta=1.0):
     """The mean over draws is that of the bound's own gradient, within its standard errors."""
-    found, wanted = encoder_gradients(gradients), encoder_gradients(plain)
+    found, wanted = (encoder_gradients(kind, name, beta) for kind in (gradients, plain))
     difference = (found - wanted).mean(axis=0)  # the same draws: most of the chance cancels
     error = (found - wanted).std(axis=0) / np.sqrt(len(found))
     moved = error > 0
@@ -259,10 +296,20 @@ def test_dreg_is_unbiased_and_has_less_variance():
     assert found.var(axis=0).sum() < 0.7 * wanted.var(axis=0).sum()
 
 
-@pytest.mark.parametrize("mutant", [weight_not_squared, mean_of_the_draws])
-def test_a_biased_gradient_is_rejected(mutant):
+def test_dreg_is_unbiased_where_the_encoder_lays_out_the_prior():
+    check_unbiased(dreg, "vamp")
+
+
+def test_dreg_is_unbiased_with_a_weighted_kl():
+    check_unbiased(dreg, beta=0.3)
+
+
+@pytest.mark.parametrize(
+    ("mutant", "beta"), [(weight_not_squared, 1.0), (mean_of_the_draws, 1.0), (without_beta, 0.3)]
+)
+def test_a_biased_gradient_is_rejected(mutant, beta):
     with pytest.raises(AssertionError):
-        check_unbiased(mutant)
+        check_unbiased(mutant, beta=beta)
 
 
 @each_prior
@@ -312,6 +359,18 @@ def test_samples_are_decoded_draws_of_the_prior(name):
     vae = small_vae(name)
     z = vae.prior().sample(5, seed=(3, 0))
     np.testing.assert_allclose(vae.sample(5, seed=3), vae.likelihood(z).mean(), rtol=1e-6)
+
+
+@each_prior
+def test_the_explorer_takes_each_prior(name):
+    keras.utils.set_random_seed(0)
+    shape = (4, 4, 1)
+    prior = priors.PRIORS[name](2, shape)
+    vae = VAE(2, shape, prior=prior, hidden_dim=(6,))
+    points = np.asarray(vae.prior().sample(8, seed=(1, 2)))
+    limit = 1.1 * np.abs(points).max()
+    page = widgets.latent_explorer(vae, points, [0] * 8, ["a"], n=3, limit=limit)
+    assert "<script>" in page.data
 
 
 @each_prior

@@ -42,13 +42,14 @@ PARTS = {  # what is called of each study, and numbers that it must record
     "mlp_study": ([], ["mlp_best/log_px", "mlp_best/log_px_200", "mlp_best/training_seconds"]),
     "onednn_speed": ([], ["mlp/onednn_speed_ratio"]),
     "prior_study": (
-        ["prior_5", "tail_dreg_seed42", "snr_seed42", "trial_landing"],
+        ["speed", "prior_5", "tail_dreg_seed42", "snr_seed42", "trial_landing_seed43"],
         [
             "prior_5/log_px",
             "prior_5/log_px_200",
             "tail_dreg_seed42/active_units",
             "snr_iwae_k2_seed42/encoder_ratio",
-            "trial_landing/validation_log_px",
+            "trial_landing_seed43/validation_log_px",
+            "tail_iwae/step_ratio",
         ],
     ),
     "time_to_elbo": ([], ["time_to_elbo_conv/times_faster", "time_to_elbo_mlp/seconds"]),

@@ -53,7 +53,8 @@ def latent_explorer(
     n : int
         Images are decoded beforehand at n x n points; at least 2.
     limit : float
-        Above 0.
+        Above 0. The cloud of a learned prior may be larger than that of N(0, I):
+        ``1.1 * np.abs(z).max()`` holds all of `z`.
     """
     z, labels = as_points(z, labels, class_names)
     check_whole(low=2, n=n)
