@@ -49,7 +49,7 @@ PARTS = {  # what is called of each study, and numbers that it must record
             "tail_dreg_seed42/active_units",
             "snr_iwae_k2_seed42/encoder_ratio",
             "trial_landing_seed43/validation_log_px",
-            "tail_iwae/step_ratio",
+            "tail_dreg/step_ratio",
         ],
     ),
     "time_to_elbo": ([], ["time_to_elbo_conv/times_faster", "time_to_elbo_mlp/seconds"]),
