@@ -64,7 +64,10 @@ def latent_explorer(
     sprite = iio.imwrite("<bytes>", pixels, extension=".jpeg", quality=60)
     points = [[round(x, 2), round(y, 2), int(k)] for (x, y), k in zip(z, labels, strict=True)]
     return _page(
-        "explorer.html", sprite, {"n": n, "limit": limit, "points": points}, names=class_names
+        "explorer.html",
+        sprite,
+        {"n": n, "limit": float(limit), "points": points},
+        names=class_names,
     )
 
 
