@@ -175,7 +175,7 @@ class FlowPosterior(tfd.Distribution):
     """q(z_T|x): draws of a Gaussian carried through an `IAF`, and their density.
 
     ``log q(z_T|x) = log q(z_0|x) - log |det dz_T/dz_0|``. A draw costs one pass, its density
-    included (`experimental_sample_and_log_prob`); the density of any other point costs K passes
+    included (`experimental_sample_and_log_prob`); that of any other point costs K + 1 passes
     through each step. Like any TFP distribution it can be sliced along its batch.
 
     Parameters

@@ -29,7 +29,10 @@ PARTS = {  # what is called of each study, and numbers that it must record
         ["conv_k2/log_px", "conv_filters_x1/elbo", "conv_cifar10/elbo_bits_per_dim"],
     ),
     "determinism": (None, []),
-    "flow_study": (["static"], ["iaf_static/log_px", "iaf_static/active_units"]),
+    "flow_study": (
+        ["flow_seed43", "speed"],
+        ["gain_flow_seed43/log_px", "gain_flow_seed43/active_units", "gain_control/step_ratio"],
+    ),
     "latent_study": (
         ["pixels", "pca", "along"],
         ["pixels/probe", "pca/tsne_trustworthiness", "along_1/elbo"],

@@ -7,7 +7,6 @@ cifar10     bits/dim of a convolutional VAE and of an MLP on CIFAR-10, for equal
 """
 
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -16,7 +15,6 @@ import study
 from helpers import data, evaluation  # isort: skip  (first: imports TensorFlow quietly)
 
 import keras
-import numpy as np
 
 from helpers.networks import PyramidDecoder, PyramidEncoder, ResidualDecoder
 from helpers.vae import VAE
@@ -79,17 +77,6 @@ def headline(name: str, networks: Callable, options: dict, lesson: str = "03") -
     )
 
 
-class Clock(keras.callbacks.Callback):
-    """Note when each step ended."""
-
-    def __init__(self):
-        super().__init__()
-        self.ends = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.ends.append(time.perf_counter())
-
-
 def equal_seconds(dataset, model: dict, protocol: str, key: str) -> tuple:
     """Train on the training split for EQUAL_SECONDS; return the model, its history, the images.
 
@@ -105,9 +92,9 @@ def equal_seconds(dataset, model: dict, protocol: str, key: str) -> tuple:
 
     seen = study.recorded(key, "images_seen")
     if not seen:
-        clock = Clock()
+        clock = study.Clock()
         study.fit(build(), images[: 8 * BATCH], epochs=2, callbacks=[clock], **options)
-        seen = int(EQUAL_SECONDS * BATCH / np.median(np.diff(clock.ends)))
+        seen = int(EQUAL_SECONDS * BATCH / clock.seconds)
     epochs = -(-seen // len(images))
     vae = build()
     history = study.fit(vae, images[: seen // epochs], epochs=epochs, **options)

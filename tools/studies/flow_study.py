@@ -1,26 +1,35 @@
 """Train and score the VAEs with inverse autoregressive flows of lesson 04.
 
-iaf_15     dynamic protocol, at most 15 minutes of training; the model is committed
-iaf_60     at most 60 minutes; the model is committed
-steps      T = 0, 1, 2, 4 with everything else equal, one seed, about 6 minutes each
-gain       T = 0 and the best T of `steps`, two more seeds each
-static     the model with the best T of `steps` under the static protocol, as long as those
+iaf_15          dynamic protocol, at most 15 minutes of training; the model is committed
+iaf_60          at most 60 minutes; the model is committed
+KIND_seedSEED   what a flow gains at equal seconds: KIND is diagonal, control or flow, SEED 42, 43
+                or 44. All have the same networks but for two gated steps (flow), or a wider
+                encoder of as many weights (control)
+speed           time of a training step of each kind against the flow's: EPOCHS comes from it
+score_128       ELBO and log p(x) of the committed models, 128 samples, as papers have it
 
 Models that are not committed stand in no file; their numbers do.
 """
 
+import statistics
 import sys
 from functools import partial
 
 import study
 
-from helpers import data
+from helpers import data, evaluation  # isort: skip  (first: imports TensorFlow quietly)
+
+import keras
+
+from helpers.course import records
 from helpers.networks import PyramidDecoder, PyramidEncoder, ResidualDecoder
 from helpers.vae import CONTEXT_DIM, VAE
 
-SEED = 42
+SEED, SEEDS = 42, (42, 43, 44)
 BEST_STEPS = 2
 BATCH = 256
+PAPERS_SAMPLES = 128  # Kingma et al. 2016
+COMMITTED = ("mlp_best", "conv_k40", "iaf_15", "iaf_60")
 
 
 def dense() -> dict:
@@ -53,7 +62,14 @@ HEADLINES = {
         precision="mixed_bfloat16",
     ),
 }
-STUDY = SHORT | dict(epochs=18, keep=False, test_images=1_000)
+
+# What a flow gains. Epochs in proportion to the speed of a step, so that the seconds are equal.
+KINDS = {  # gated steps, width of the encoder
+    "diagonal": (0, 512),
+    "control": (0, 669),  # as many weights as the flow, to 0.1 %
+    "flow": (BEST_STEPS, 512),
+}
+EPOCHS = {"diagonal": 41, "control": 40, "flow": 40}
 
 
 def train(
@@ -97,25 +113,71 @@ def train(
     )
 
 
-def steps(counts=(0, 1, 2, 4), seed=SEED) -> None:
-    """The number of gated steps alone differs."""
-    for count in counts:
-        train(f"iaf_t{count}_seed{seed}", steps=count, seed=seed, **STUDY)
+def residual(width: int) -> dict:
+    """Dense encoder of two layers, residual decoder."""
+    decoder = ResidualDecoder((512, 32, 32, 32), (28, 28, 1), activation="relu")
+    return dict(
+        encoder="gaussian_mlp", decoder=decoder, hidden_dim=(width, width), activation="relu"
+    )
 
 
-def gain() -> None:
-    """What the best number of steps gains, with two more seeds."""
-    for seed in (SEED + 1, SEED + 2):
-        steps((0, BEST_STEPS), seed)
+def gain(kind: str, seed: int) -> None:
+    """Train and score one model of the comparison at equal seconds."""
+    steps, width = KINDS[kind]
+    train(
+        f"gain_{kind}_seed{seed}",
+        steps=steps,
+        seed=seed,
+        networks=partial(residual, width),
+        iaf_hidden=512,
+        learning_rate=2e-3,
+        epochs=EPOCHS[kind],
+        keep=False,
+        timed=False,  # equal seconds rest on `speed`: these may share the machine
+        num_samples=PAPERS_SAMPLES,
+    )
 
 
-def static() -> None:
-    """The best number of steps, on pixels drawn once."""
-    train("iaf_static", "static", **STUDY)
+def speed(rounds: int = 3) -> None:
+    """Time a training step of each kind, in turns; record the ratios, print the epochs that fit."""
+    dataset, found = data.load_mnist(), {kind: [] for kind in KINDS}
+    images, results = dataset.train.images[: 60 * BATCH], study.results("04", dataset)
+    for _ in range(study.size(rounds, 1)):
+        for kind, (steps, width) in KINDS.items():
+            keras.utils.set_random_seed(SEED)
+            vae, clock = VAE(40, **residual(width), iaf_steps=steps, iaf_hidden=512), study.Clock()
+            options = dict(epochs=1, batch_size=BATCH, protocol="dynamic", seed=SEED, verbose=0)
+            study.fit(vae, images, callbacks=[clock], **options)
+            found[kind].append(1000 * clock.seconds)
+    for kind, values in found.items():
+        step, flow = statistics.median(values), statistics.median(found["flow"])
+        key = f"mnist/dynamic/gain_{kind}/step_ratio"
+        results.record(key, step / flow, seed=SEED, batch_size=BATCH, timing=True)
+        print(
+            f"{kind}: {step:.1f} ms a step, {EPOCHS['flow'] * flow / step:.1f} epochs in the time"
+        )
+
+
+def score_128() -> None:
+    """Score the committed models on all test images, with as many samples as the paper."""
+    dataset = data.load_mnist()
+    test = data.prepare(dataset.test.images, "dynamic", seed=data.TEST_SEED)
+    test = test[: study.size(None, study.QUICK_BATCH)]
+    for name in COMMITTED:
+        vae = records.load_recorded_model(name)
+        score = evaluation.log_likelihood(
+            vae, test, study.size(PAPERS_SAMPLES, 2), seed=study.SCORE_SEED
+        )
+        facts = dict(seed=SEED, unit="nats", samples=PAPERS_SAMPLES, test_images=len(test))
+        results = study.results("04", dataset)
+        for metric, value in (("log_px_128", score.mean), ("elbo_128", score.elbo)):
+            results.record(f"mnist/dynamic/{name}/{metric}", value, **facts)
+        print(f"{name}: log p {score.mean:.2f}, ELBO {score.elbo:.2f}, {score.seconds:.0f} s")
 
 
 PARTS = {name: partial(train, name, **options) for name, options in HEADLINES.items()}
-PARTS |= {"steps": steps, "gain": gain, "static": static}
+PARTS |= {f"{kind}_seed{seed}": partial(gain, kind, seed) for seed in SEEDS for kind in KINDS}
+PARTS |= {"speed": speed, "score_128": score_128}
 
 if __name__ == "__main__":
     sys.exit(study.call(PARTS, sys.argv[1:], __doc__))
