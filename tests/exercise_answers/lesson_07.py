@@ -27,6 +27,12 @@ def by_tfp(z, z_mean, z_log_var, weights):
     return tfd.MixtureSameFamily(tfd.Categorical(probs=weights), parts).log_prob(z)
 
 
+def without_shift(z, z_mean, z_log_var, weights):
+    parts = tfd.Normal(z_mean, std(z_log_var)).log_prob(z[..., None, :])
+    densities = weights * tf.exp(tf.reduce_sum(parts, axis=-1))
+    return tf.math.log(tf.reduce_sum(densities, axis=-1))
+
+
 def as_given(z, z_mean, z_log_var, weights):
     z = z[:, None]
     log_parts = tfd.Normal(z_mean, tf.exp(z_log_var)).log_prob(z)
@@ -68,6 +74,11 @@ def underflowing(log_w, slope):
     return tf.reduce_sum((w / tf.reduce_sum(w, axis=0)) ** 2 * slope, axis=0)
 
 
+def shifted_for_all(log_w, slope):
+    w = tf.exp(log_w - tf.reduce_max(log_w))
+    return tf.reduce_sum((w / tf.reduce_sum(w, axis=0)) ** 2 * slope, axis=0)
+
+
 # --- 4: coupling ----------------------------------------------------------------------------------
 
 
@@ -106,6 +117,12 @@ def forward_with(log_det):
         return tf.concat([first, tf.exp(s) * second + m], axis=-1), log_det(s)
 
     return answer
+
+
+def forward_twice(network, z):
+    first, second = tf.split(z, 2, axis=-1)
+    m, s = network(first)[0], network(first)[1]
+    return tf.concat([first, tf.exp(s) * second + m], axis=-1), tf.reduce_sum(s, axis=-1)
 
 
 def swapped(network, z):
@@ -152,6 +169,7 @@ ANSWERS = {
         wrong=[
             as_given,
             mixture_of(tf.exp, tf.math.log),
+            without_shift,  # right where a float can hold the densities
             mixture_of(std, uniform),  # ignores the weights
             mixture_of(std, tf.math.log, tf.reduce_mean),
             mixture_of(std, lambda weights: tf.math.log(weights / len(weights))),
@@ -172,6 +190,7 @@ ANSWERS = {
             lambda log_w, slope: tf.reduce_sum(slope),
             lambda log_w, slope: 0.0 * slope[0],  # a constant
             underflowing,  # right for weights that a float can hold
+            shifted_for_all,  # right for images of like weights
             lambda log_w, slope: 2.0 * by_softmax(log_w, slope),
             "softmax squared",
         ],
@@ -186,6 +205,7 @@ ANSWERS = {
             (forward_with(lambda s: tf.reduce_sum(tf.exp(s), axis=-1)), backward),
             (forward_with(lambda s: tf.zeros(s.shape[:-1])), backward),
             (swapped, backward),
+            (forward_twice, backward),
             (forward, lambda network, u: forward(network, u)[0]),
             (forward, lambda network, u: u),
             (forward, from_changed_half),

@@ -49,8 +49,9 @@ def _check_peak(highest: float) -> None:
 def mixture(answer: Callable) -> str:
     """07.2: a weighted mixture, at points with any number of axes in front."""
     rng = np.random.default_rng(72)
-    for shape, parts in (((5, 3), 4), ((2, 4, 3), 6), ((3, 1), 2), ((2,), 3)):
-        z = rng.normal(size=shape).astype(np.float32)
+    cases = (((5, 3), 4, 1), ((2, 4, 3), 6, 1), ((3, 1), 2, 1), ((2,), 3, 1), ((6, 3), 4, 40))
+    for shape, parts, reach in cases:  # the last one: densities that are 0 for a float
+        z = (reach * rng.normal(size=shape)).astype(np.float32)
         z_mean, z_log_var = rng.normal(size=(2, parts, shape[-1])).astype(np.float32)
         weights = rng.dirichlet(np.ones(parts)).astype(np.float32)
         if parts == 3:
@@ -104,8 +105,9 @@ def _compare_mixture(
 def dreg(answer: Callable) -> str:
     """07.3: the sum over the draws of the squared normalised weight times the slope."""
     rng = np.random.default_rng(73)
-    for shape, level in (((4, 3), 0.0), ((1, 5), -90.0), ((7, 2), -500.0)):
-        log_w = (level + rng.normal(size=shape)).astype(np.float32)
+    for shape, level, apart in (((4, 3), 0, 0), ((1, 5), -90, 0), ((7, 2), -500, 300)):
+        levels = level + apart * np.arange(shape[1])  # of the images
+        log_w = (levels + rng.normal(size=shape)).astype(np.float32)
         slope = rng.normal(size=shape).astype(np.float32)
         weight = np.exp(log_softmax(log_w.astype(np.float64), axis=0))
         returned = call(answer, tf.constant(log_w), tf.constant(slope))
@@ -158,7 +160,9 @@ def coupling(answer: object) -> str:
         z = rng.normal(size=(*shape, 2 * half)).astype(np.float32)
         network = _Network(half, seed)
         shift, scale = (np.asarray(part, np.float64) for part in network(z[..., :half]))
+        network.calls = 0
         _check_forward(call(forward, network, tf.constant(z)), z, shift, scale)
+        _check_calls("forward", network)
         _check_backward(backward, network, z, shift, scale)
     return "One call of the network in each direction: that is what the copied half buys."
 
@@ -219,8 +223,13 @@ def _check_backward(
     }
     mistakes = {hint: np.concatenate([first, part], axis=-1) for hint, part in wrong.items()}
     compare(got, z, "backward: it does not end at z.", mistakes=mistakes, rtol=1e-3, atol=1e-4)
+    _check_calls("backward", network)
+
+
+def _check_calls(name: str, network: _Network) -> None:
+    """Raise unless the network was called once."""
     if network.calls != 1:
-        raise NotYet(f"backward: the network is called {network.calls} times, and once will do.")
+        raise NotYet(f"{name}: the network is called {network.calls} times, and once will do.")
 
 
 CHECKS = {"07.1": three_numbers, "07.2": mixture, "07.3": dreg, "07.4": coupling}
