@@ -1,5 +1,7 @@
 """Right and wrong answers to the exercises of lesson 05."""
 
+from functools import partial
+
 import numpy as np
 import tensorflow as tf
 from scipy.special import logsumexp
@@ -130,6 +132,7 @@ ANSWERS = {
             lambda z, m, v: left_out(z, m, 2 * v),
             left_out_that_underflows,
             left_out_of_each_block,
+            partial(left_out_of_each_block, size=256),
             lambda z, m, v: left_out(z[:200], m[:200], v[:200]),
             lambda z, m, v: 0.3,
             lambda z, m, v: log_densities(z, m, v),

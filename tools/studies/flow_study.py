@@ -163,13 +163,11 @@ def score_128() -> None:
     dataset = data.load_mnist()
     test = data.prepare(dataset.test.images, "dynamic", seed=data.TEST_SEED)
     test = test[: study.size(None, study.QUICK_BATCH)]
+    facts = dict(seed=SEED, unit="nats", samples=PAPERS_SAMPLES, test_images=len(test))
+    results, samples = study.results("04", dataset), study.size(PAPERS_SAMPLES, 2)
     for name in COMMITTED:
         vae = records.load_recorded_model(name)
-        score = evaluation.log_likelihood(
-            vae, test, study.size(PAPERS_SAMPLES, 2), seed=study.SCORE_SEED
-        )
-        facts = dict(seed=SEED, unit="nats", samples=PAPERS_SAMPLES, test_images=len(test))
-        results = study.results("04", dataset)
+        score = evaluation.log_likelihood(vae, test, samples, seed=study.SCORE_SEED)
         for metric, value in (("log_px_128", score.mean), ("elbo_128", score.elbo)):
             results.record(f"mnist/dynamic/{name}/{metric}", value, **facts)
         print(f"{name}: log p {score.mean:.2f}, ELBO {score.elbo:.2f}, {score.seconds:.0f} s")
