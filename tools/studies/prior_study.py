@@ -32,7 +32,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from helpers.course import records
 from helpers.networks import PyramidDecoder, PyramidEncoder
 from helpers.priors import FlowPrior
 from helpers.vae import CONTEXT_DIM, VAE
@@ -135,24 +134,8 @@ def headline(name: str, model: dict, epochs: int, **options) -> None:
 
 def score_128() -> None:
     """Score the committed models on test and on training images, with the samples of papers."""
-    dataset = data.load_mnist()
-    few = data.random_subset(dataset.train.images, TRAIN_IMAGES)
-    images = {"": dataset.test.images, "train_": few}
-    for name in HEADLINES:
-        vae = records.load_recorded_model(name)
-        if vae is None:  # its part comes first
-            continue
-        results, samples = study.results(LESSON, dataset), study.size(PAPERS_SAMPLES, 2)
-        for which, grey in images.items():
-            grey = grey[: study.size(None, study.QUICK_BATCH)]
-            x = data.prepare(grey, "dynamic", seed=data.TEST_SEED)
-            score = evaluation.log_likelihood(vae, x, samples, seed=study.SCORE_SEED)
-            facts = dict(seed=SEED, unit="nats", samples=PAPERS_SAMPLES, scored_images=len(x))
-            for metric, value in (("log_px_128", score.mean), ("elbo_128", score.elbo)):
-                results.record(f"mnist/dynamic/{name}/{which}{metric}", value, **facts)
-            print(
-                f"{name}, {which or 'test_'}images: log p {score.mean:.2f}, ELBO {score.elbo:.2f}"
-            )
+    options = dict(seed=SEED, training_images=TRAIN_IMAGES)
+    study.score_committed(LESSON, data.load_mnist(), HEADLINES, PAPERS_SAMPLES, **options)
 
 
 # --- Where the flow sits --------------------------------------------------------------------------

@@ -267,6 +267,32 @@ def record_scores(results, scored, vae, test, key, num_samples, common, facts) -
     )
 
 
+def score_committed(lesson, dataset, names, num_samples, *, seed, training_images=0) -> None:
+    """Score committed models of `mnist/dynamic` again, with another number of samples.
+
+    On all test images, and on so many random training images. A model that has not been trained
+    yet is left out.
+    """
+    found, samples = results(lesson, dataset), size(num_samples, 2)
+    images = {"": dataset.test.images}
+    if training_images:
+        images["train_"] = data.random_subset(dataset.train.images, training_images)
+    for name in names:
+        vae = records.load_recorded_model(name)
+        if vae is None:
+            continue
+        for which, grey in images.items():
+            grey = grey[: size(None, QUICK_BATCH)]
+            x = data.prepare(grey, "dynamic", seed=data.TEST_SEED)
+            score = evaluation.log_likelihood(vae, x, samples, seed=SCORE_SEED)
+            facts = dict(seed=seed, unit="nats", samples=num_samples, scored_images=len(x))
+            for metric, value in (("log_px", score.mean), ("elbo", score.elbo)):
+                found.record(f"mnist/dynamic/{name}/{which}{metric}_{num_samples}", value, **facts)
+            print(
+                f"{name}, {which or 'test_'}images: log p {score.mean:.2f}, ELBO {score.elbo:.2f}"
+            )
+
+
 def few_score(vae, test):
     """Score a model on the first images, with few samples."""
     return evaluation.log_likelihood(vae, test[:FEW], size(FEW, 2), seed=SCORE_SEED)
