@@ -174,6 +174,7 @@ ANSWERS = {
             mixture_of(std, tf.math.log, tf.reduce_mean),
             mixture_of(std, lambda weights: tf.math.log(weights / len(weights))),
             mixture_of(std, lambda weights: weights),
+            mixture_of(std, lambda weights: tf.math.log(weights + 1e-7)),
             lambda z, z_mean, z_log_var, weights: tf.zeros(z.shape[:-1]),  # a constant
             lambda z, z_mean, z_log_var, weights: by_normal(z[0], z_mean, z_log_var, weights),
             lambda z, z_mean, z_log_var, weights: tf.exp(by_normal(z, z_mean, z_log_var, weights)),

@@ -49,8 +49,9 @@ def _check_peak(highest: float) -> None:
 def mixture(answer: Callable) -> str:
     """07.2: a weighted mixture, at points with any number of axes in front."""
     rng = np.random.default_rng(72)
-    cases = (((5, 3), 4, 1), ((2, 4, 3), 6, 1), ((3, 1), 2, 1), ((2,), 3, 1), ((6, 3), 4, 40))
-    for shape, parts, reach in cases:  # the last one: densities that are 0 for a float
+    cases = (((5, 3), 4, 1), ((2, 4, 3), 6, 1), ((3, 1), 2, 1), ((2,), 3, 1))
+    cases += (((6, 3), 4, 40), ((6, 3), 3, 40))  # densities that are 0 for a float, a weight of 0
+    for shape, parts, reach in cases:
         z = (reach * rng.normal(size=shape)).astype(np.float32)
         z_mean, z_log_var = rng.normal(size=(2, parts, shape[-1])).astype(np.float32)
         weights = rng.dirichlet(np.ones(parts)).astype(np.float32)
