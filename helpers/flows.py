@@ -75,7 +75,10 @@ class MADE(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         self.kernels = [self.add_weight(mask.shape) for mask in self.masks]
         # By their names an optimizer knows what not to shrink.
-        self.biases = [self.add_weight(mask.shape[1:], "zeros", name="bias") for mask in self.masks]
+        self.biases = [
+            self.add_weight(mask.shape[1:], "zeros", name=f"bias_{layer}")
+            for layer, mask in enumerate(self.masks)
+        ]
         # sigmoid(1.5) = 0.82: a fresh step keeps most of z.
         self.biases[-1].assign(np.repeat([0.0, 1.5], len(self.degrees)))
         if context_dim:
