@@ -74,7 +74,11 @@ class MADE(keras.layers.Layer):
         self.hidden = as_sizes("hidden", hidden)
         self.activation = keras.activations.get(activation)
         self.kernels = [self.add_weight(mask.shape) for mask in self.masks]
-        self.biases = [self.add_weight(mask.shape[1:], "zeros") for mask in self.masks]
+        # By their names an optimizer knows what not to shrink.
+        self.biases = [
+            self.add_weight(mask.shape[1:], "zeros", name=f"bias_{layer}")
+            for layer, mask in enumerate(self.masks)
+        ]
         # sigmoid(1.5) = 0.82: a fresh step keeps most of z.
         self.biases[-1].assign(np.repeat([0.0, 1.5], len(self.degrees)))
         if context_dim:
@@ -223,3 +227,45 @@ class FlowPosterior(tfd.Distribution):
         z_0 = self.flow.inverse(z, self.context)
         log_det = self.flow(z_0, self.context)[1]
         return self.base.log_prob(z_0) - log_det
+
+
+class FlowDensity(tfd.Distribution):
+    """p(z) of a z that an `IAF` carries to a base: ``log p(z) = log base(f(z)) + log |det df/dz|``.
+
+    `FlowPosterior` the other way round: the density of any point costs one pass, a draw K passes
+    through each step (Papamakarios et al. 2017).
+
+    Parameters
+    ----------
+    base : tfp.distributions.Distribution
+        Event shape (K,), without a batch.
+    flow : IAF
+        Without a context.
+    """
+
+    def __init__(self, base: tfd.Distribution, flow: IAF) -> None:
+        self.base, self.flow = base, flow
+        super().__init__(
+            base.dtype,
+            base.reparameterization_type,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters={"base": base, "flow": flow},
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype: tf.DType, num_classes: int | None = None) -> dict:
+        return {"base": tfp.util.BatchedComponentProperties()}
+
+    def _event_shape(self) -> tf.TensorShape:
+        return self.base.event_shape
+
+    def _event_shape_tensor(self) -> tf.Tensor:
+        return self.base.event_shape_tensor()
+
+    def _log_prob(self, z: tf.Tensor) -> tf.Tensor:
+        z_0, log_det = self.flow(z)
+        return self.base.log_prob(z_0) + log_det
+
+    def _sample_n(self, n: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        return self.flow.inverse(self.base.sample(n, seed=seed))

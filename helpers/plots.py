@@ -284,7 +284,7 @@ def decode_plane(vae: VAE, values: np.ndarray) -> np.ndarray:
 
 
 def manifold(vae: VAE, n: int = 20, title: str | None = None) -> plt.Figure:
-    """Show n x n images decoded at the quantiles of the prior, where it puts equal mass.
+    """Show n x n images decoded at the quantiles of N(0, I), where that prior puts equal mass.
 
     Parameters
     ----------

@@ -141,8 +141,8 @@ def make_optimizer(
         Average the weights over the steps, with a momentum that rises to this (such as 0.999): see
         `raise_momentum`. The average becomes the model at the end of training.
     weight_decay : float
-        Each step shrinks the kernels, not the biases, by this part of the learning rate: AdamW
-        (Loshchilov & Hutter 2019, arXiv 1711.05101).
+        Each step shrinks the kernels, not biases nor pseudo-inputs, by this part of the learning
+        rate: AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
 
     Returns
     -------
@@ -169,7 +169,7 @@ def make_optimizer(
         options |= {"use_ema": True, "ema_momentum": ema_momentum}
     optimizer = keras.optimizers.Adam(rate, 0.9, 0.999, global_clipnorm=clipnorm, **options)
     if weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        optimizer.exclude_from_weight_decay(var_names=["bias", "pseudo_inputs"])
     if ema_momentum:
         raise_momentum(optimizer)
     return optimizer

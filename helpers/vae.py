@@ -1,19 +1,21 @@
 """The variational autoencoder: three distributions, the bound they give, and how to train it."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from helpers import data, flows, priors
+from helpers import bounds, data, flows, priors
 from helpers.course.checks import as_sizes, check_choice, check_seed, check_whole
 from helpers.likelihoods import LIKELIHOODS, check_unit_interval
 from helpers.networks import DECODERS, ENCODERS, Outputs, Sizes
 
 tfd = tfp.distributions
 
+BOUNDS = ("elbo", "iwae", "dreg")
 CONTEXT_DIM = 128  # numbers that a named encoder tells each step of the flow about its image
 
 
@@ -37,6 +39,18 @@ def reparameterise(z_mean: tf.Tensor, z_log_var: tf.Tensor, seed: tf.Tensor) -> 
     """
     eps = tf.random.stateless_normal(tf.shape(z_mean), seed)
     return z_mean + tf.exp(0.5 * z_log_var) * eps
+
+
+class Terms(NamedTuple):
+    """Parts of a bound, for one draw per image, shape (batch,), or for k, shape (k, batch).
+
+    For the gradient of DReG also the draws, and the same cut off from the encoder.
+    """
+
+    log_px_z: tf.Tensor
+    kl: tf.Tensor
+    drawn: tf.Tensor | None = None
+    z: tf.Tensor | None = None
 
 
 class ReparameterisedNormal(tfd.Normal):
@@ -74,8 +88,17 @@ class VAE(keras.Model):
         Widths (or filters) of a named encoder; a named decoder mirrors them.
     activation : str
         Of the named networks' hidden layers.
+    prior : str or helpers.priors.Prior
+        A name in `priors.PRIORS`: "standard_normal", "vamp" or "flow" (lesson 07), or a prior of
+        your own options: ``prior=FlowPrior(40, steps=4)``.
     kl : str
-        "monte_carlo" or "analytic" (closed form, without a flow).
+        "monte_carlo" or "analytic" (closed form, without a flow, for the standard normal prior).
+    bound : str
+        What training raises: "elbo"; "iwae", the importance-weighted bound of `num_samples` draws;
+        "dreg", the same bound with the doubly reparameterised gradient (lesson 07). `elbo` and
+        `elbo_terms` are those of one draw, whatever is trained.
+    num_samples : int
+        k, the draws of "iwae" and "dreg".
     beta : float
         Weight of the KL in the training loss, rising from 0 over the first `beta_warmup` steps.
     iaf_steps : int
@@ -96,7 +119,10 @@ class VAE(keras.Model):
         likelihood: str = "bernoulli",
         hidden_dim: Sizes = (200, 200),
         activation: str = "tanh",
+        prior: str | priors.Prior = "standard_normal",
         kl: str = "monte_carlo",
+        bound: str = "elbo",
+        num_samples: int = 1,
         beta: float = 1.0,
         beta_warmup: int = 0,
         iaf_steps: int = 0,
@@ -105,21 +131,22 @@ class VAE(keras.Model):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        check_whole(latent_dim=latent_dim)
+        check_whole(latent_dim=latent_dim, num_samples=num_samples)
         check_whole(low=0, iaf_steps=iaf_steps, beta_warmup=beta_warmup)
         check_seed(seed=seed)
         self.latent_dim, self.seed = int(latent_dim), int(seed)
         self.image_shape = as_sizes("image_shape", image_shape)
         self.hidden_dim, self.activation = as_sizes("hidden_dim", hidden_dim), activation
         self.likelihood_name, self.kl = likelihood, kl
+        self.bound, self.num_samples = bound, int(num_samples)
         self.beta, self.beta_warmup = _as_weight(beta), int(beta_warmup)
         self.iaf_steps, self.iaf_hidden = int(iaf_steps), as_sizes("iaf_hidden", iaf_hidden)
         self._check_options()
         self._make_networks(encoder, decoder)
+        self._make_prior(prior)
         self.trackers = {k: keras.metrics.Mean(k) for k in ("loss", "reconstruction", "kl")}
         self.built = True
-        # For tf.train.Checkpoint, which does not look into the lists of Keras 3's layers (nor into
-        # a list that a subclass adds).
+        # For tf.train.Checkpoint, which looks into no lists: neither Keras 3's nor a subclass'.
         weights = {f"weight_{i}": weight.value for i, weight in enumerate(self.weights)}
         self.for_checkpoints = tf.train.Checkpoint(**weights)
 
@@ -133,6 +160,21 @@ class VAE(keras.Model):
             raise ValueError(
                 "kl='analytic' with iaf_steps > 0: a flow's KL has no closed form, "
                 "use kl='monte_carlo'"
+            )
+        check_choice("bound", self.bound, BOUNDS)
+        if self.bound == "elbo" and self.num_samples > 1:
+            raise ValueError(
+                f"num_samples={self.num_samples} with bound='elbo', which takes one draw: "
+                "use bound='iwae' or 'dreg'"
+            )
+        if self.bound != "elbo" and self.kl == "analytic":
+            raise ValueError(
+                f"bound={self.bound!r} with kl='analytic': importance weights take the KL of each "
+                "draw, use kl='monte_carlo'"
+            )
+        if self.bound == "dreg" and self.iaf_steps:
+            raise ValueError(
+                "bound='dreg' with iaf_steps > 0: it is for Gaussian posteriors, use bound='iwae'"
             )
 
     def _make_networks(
@@ -165,6 +207,26 @@ class VAE(keras.Model):
         outputs = self.decode(tf.zeros((1, self.latent_dim)))
         _check_shapes("decoder", tf.nest.flatten(outputs), self.image_shape)
         _check_likelihood(self.likelihood_name, is_pair=not tf.is_tensor(outputs))
+
+    def _make_prior(self, prior: str | priors.Prior) -> None:
+        """Take the prior that was given, or build the one of that name."""
+        is_name = not isinstance(prior, priors.Prior)
+        if is_name:
+            check_choice("prior", prior, priors.PRIORS)
+        self.network_names["prior"] = prior if is_name else None
+        sizes = (self.latent_dim, self.image_shape)
+        self.prior_layer = priors.PRIORS[prior](*sizes) if is_name else prior
+        made_for = (self.prior_layer.latent_dim, self.prior_layer.image_shape)
+        if made_for != sizes:
+            raise ValueError(
+                f"the prior is for latent_dim={made_for[0]} and image_shape={made_for[1]}, the "
+                f"model has {sizes[0]} and {sizes[1]}: give both the same"
+            )
+        if self.kl == "analytic" and not isinstance(self.prior_layer, priors.StandardNormal):
+            raise ValueError(
+                f"kl='analytic' with prior={prior!r}: the KL has a closed form for the standard "
+                "normal prior alone, use kl='monte_carlo'"
+            )
 
     def _network(
         self,
@@ -228,8 +290,8 @@ class VAE(keras.Model):
         return self.apply_flow(z_mean, context)
 
     def prior(self) -> tfd.Distribution:
-        """Return p(z) = N(0, I)."""
-        return priors.standard_normal(self.latent_dim)
+        """Return p(z), a distribution over (latent,): N(0, I), or a learned one."""
+        return self.prior_layer.distribution(self.posterior)
 
     def likelihood(self, z: tf.Tensor, training: bool = False) -> tfd.Distribution:
         """Return p(x|z), a distribution over (height, width, channels) for each z (..., latent)."""
@@ -251,6 +313,40 @@ class VAE(keras.Model):
             z_log_var = 2.0 * tf.math.log(q.stddev())
             return log_px_z, priors.kl_to_standard_normal(q.mean(), z_log_var)
         return log_px_z, log_qz_x - self.prior().log_prob(z)
+
+    def bound_terms(
+        self,
+        x: tf.Tensor,
+        *,
+        seed: tf.Tensor,
+        training: bool = False,
+        tape: tf.GradientTape | None = None,
+    ) -> Terms:
+        """Return the parts of the bound that is trained, `num_samples` draws per image.
+
+        The `tape` of a training step watches the draws that DReG cuts off from the encoder.
+        """
+        if self.bound == "elbo":
+            return Terms(*self.elbo_terms(x, seed=seed, training=training))
+        q = self.posterior(x, training=training)
+        if self.bound == "iwae":
+            z, log_qz_x = q.experimental_sample_and_log_prob(self.num_samples, seed=seed)
+            log_px_z = self.likelihood(z, training=training).log_prob(x)
+            return Terms(log_px_z, log_qz_x - self.prior().log_prob(z))  # (k, batch) each
+        drawn = q.sample(self.num_samples, seed=seed)  # (k, batch, latent)
+        z = tf.stop_gradient(drawn)
+        if tape is not None:
+            tape.watch(z)
+        # Only the draws lead back to the encoder.
+        fixed = tfd.Normal(tf.stop_gradient(q.mean()), tf.stop_gradient(q.stddev()))
+        log_qz_x = tf.reduce_sum(fixed.log_prob(z), axis=-1)
+        log_px_z = self.likelihood(z, training=training).log_prob(x)
+        return Terms(log_px_z, log_qz_x - self.prior().log_prob(z), drawn, z)
+
+    def bound_of(self, terms: Terms, beta: tf.Tensor | float) -> tf.Tensor:
+        """Return the bound of each image, shape (batch,), with the KL weighted by `beta`."""
+        log_w = terms.log_px_z - beta * terms.kl
+        return log_w if self.bound == "elbo" else bounds.importance_bound(log_w)
 
     def elbo(self, x: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
         """Evidence lower bound of each image, in nats, shape (batch,).
@@ -291,19 +387,32 @@ class VAE(keras.Model):
         """One gradient step on the mean loss of the whole batch (Keras calls it from `fit`).
 
         Every replica calls it with its share of the batch, and all take the same step. Built in
-        lesson 07.
+        lesson 09.
         """
         x, *_ = keras.utils.unpack_x_y_sample_weight(data)
-        step = tf.cast(self.optimizer.iterations, tf.int32)
-        with tf.GradientTape() as tape:
-            log_px_z, kl = self.elbo_terms(x, seed=self.step_seed(step), training=True)
-            loss = tf.reduce_mean(self.beta_at(step) * kl - log_px_z)
+        # Under "mixed_float16" Keras wraps the optimizer, and the wrapper of Keras 3.8 counts not.
+        counting = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        step = tf.cast(counting.iterations, tf.int32)
+        with tf.GradientTape(persistent=self.bound == "dreg") as tape:
+            terms = self.bound_terms(x, seed=self.step_seed(step), training=True, tape=tape)
+            loss = -tf.reduce_mean(self.bound_of(terms, self.beta_at(step)))
             # Keras sums gradients over the replicas and scales only losses of its own.
             replicas = tf.distribute.get_replica_context().num_replicas_in_sync
             scaled = self.optimizer.scale_loss(loss / replicas)
-        gradients = tape.gradient(scaled, self.trainable_variables)
+        gradients = self._gradients(tape, scaled, terms, self.beta_at(step))
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        return self._track(log_px_z, kl)
+        return self._track(terms)
+
+    def _gradients(
+        self, tape: tf.GradientTape, loss: tf.Tensor, terms: Terms, beta: tf.Tensor | float
+    ) -> list[tf.Tensor]:
+        """Return the gradient of a loss for each trainable variable."""
+        if self.bound != "dreg":
+            return tape.gradient(loss, self.trainable_variables)
+        log_w = terms.log_px_z - beta * terms.kl
+        return bounds.doubly_reparameterised(
+            tape, loss, log_w, terms.drawn, terms.z, self.trainable_variables, beta
+        )
 
     def beta_at(self, step: tf.Tensor) -> tf.Tensor | float:
         """Weight of the KL at a training step, counted from 0: it rises over `beta_warmup`."""
@@ -315,7 +424,7 @@ class VAE(keras.Model):
         """Seed of a step's draws, a function of (seed, replica, step) alone.
 
         A resumed training draws what it would have drawn, no two replicas draw the same, and
-        validation does not repeat the draws of training. Built in lesson 07.
+        validation does not repeat the draws of training. Built in lesson 09.
         """
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         purpose = "validate" if testing else "train"
@@ -325,13 +434,13 @@ class VAE(keras.Model):
         """Loss of a batch; its noise depends on seed, replica and the batch's place alone."""
         x, *_ = keras.utils.unpack_x_y_sample_weight(data)
         seen = tf.cast(self.trackers["loss"].count, tf.int32)
-        return self._track(*self.elbo_terms(x, seed=self.step_seed(seen, testing=True)))
+        return self._track(self.bound_terms(x, seed=self.step_seed(seen, testing=True)))
 
-    def _track(self, log_px_z: tf.Tensor, kl: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _track(self, terms: Terms) -> dict[str, tf.Tensor]:
         # Per-example values, so that a ragged last batch weighs as much as it holds.
-        self.trackers["loss"].update_state(self.beta * kl - log_px_z)
-        self.trackers["reconstruction"].update_state(-log_px_z)
-        self.trackers["kl"].update_state(kl)
+        self.trackers["loss"].update_state(-self.bound_of(terms, self.beta))
+        self.trackers["reconstruction"].update_state(-terms.log_px_z)
+        self.trackers["kl"].update_state(terms.kl)
         # Shape (1,): with several workers Keras averages over the first axis.
         return {name: tracker.result()[None] for name, tracker in self.trackers.items()}
 
@@ -353,7 +462,10 @@ class VAE(keras.Model):
             "likelihood": self.likelihood_name,
             "hidden_dim": list(self.hidden_dim),
             "activation": self.activation,
+            "prior": self.network_names["prior"] or self.prior_layer,
             "kl": self.kl,
+            "bound": self.bound,
+            "num_samples": self.num_samples,
             "beta": self.beta,
             "beta_warmup": self.beta_warmup,
             "iaf_steps": self.iaf_steps,

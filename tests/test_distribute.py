@@ -1,7 +1,7 @@
 """Several replicas: a step is that of the whole batch, noise differs, and runs resume.
 
 All that runs under a strategy runs in one process of its own, once; the tests judge what it
-measured. Several workers: lesson 07.
+measured. Several workers: lesson 09.
 """
 
 import json
@@ -36,10 +36,22 @@ def check_steps(alone, together):
     np.testing.assert_allclose(together, alone, atol=1e-4 * np.abs(alone).max())
 
 
-def test_steps_of_two_replicas_are_steps_on_the_whole_batch(found):
-    check_steps(found["alone"], found["together"])
+@pytest.mark.parametrize("prior", ["standard_normal", "vamp", "flow"])
+def test_steps_of_two_replicas_are_steps_on_the_whole_batch(found, prior):
+    """Of all weights, and of the prior's own, which learn more slowly."""
+    every, own = zip(found["alone"][prior], found["together"][prior], strict=True)
+    check_steps(*every)
+    if prior != "standard_normal":  # it has no weights
+        check_steps(*own)
+
+
+def test_a_gradient_that_is_not_divided_by_the_replicas_is_noticed(found):
     with pytest.raises(AssertionError):
-        check_steps(found["alone"], found["undivided"])
+        check_steps(found["alone"]["standard_normal"][0], found["undivided"][0])
+
+
+def test_dreg_trains_on_two_replicas(found):
+    assert np.isfinite(found["dreg"]).all() and found["dreg"][-1] < found["dreg"][0]
 
 
 def test_replicas_draw_different_noise(found):

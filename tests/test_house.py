@@ -20,7 +20,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 # A module imports from those before it only. Its exercises come last: they check what is taught.
 ORDER = (
     "course.settings course.checks course.progress course.files course.style course.datasets data "
-    "networks flows likelihoods priors vae clinic course.runs training evaluation plots "
+    "networks flows likelihoods priors bounds vae clinic course.runs training evaluation plots "
     "course.records course.widgets course.lesson course.exercises"
 ).split()
 

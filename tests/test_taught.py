@@ -13,14 +13,36 @@ import tensorflow as tf
 
 import course
 import generate
-from helpers import clinic, data, evaluation, flows, likelihoods, networks, plots, priors, vae
+from helpers import (
+    bounds,
+    clinic,
+    data,
+    evaluation,
+    flows,
+    likelihoods,
+    networks,
+    plots,
+    priors,
+    vae,
+)
 
 SHAPE = (12, 12, 1)
 BYTES = np.random.default_rng(0).integers(0, 256, (6, *SHAPE), dtype=np.uint8)
 BINARY = (BYTES > 127).astype("f4")
 MODULES = {
     f"helpers.{module.__name__.split('.')[-1]}": module
-    for module in (clinic, data, evaluation, flows, likelihoods, networks, plots, priors, vae)
+    for module in (
+        bounds,
+        clinic,
+        data,
+        evaluation,
+        flows,
+        likelihoods,
+        networks,
+        plots,
+        priors,
+        vae,
+    )
 }
 TAUGHT = sorted(
     {
@@ -78,6 +100,15 @@ def flow_elbo():
     return elbo(iaf_steps=2, iaf_hidden=5)
 
 
+def iwae_step():
+    """The weights after one step on the importance-weighted bound."""
+    return step(bound="iwae", num_samples=3)
+
+
+def vamp_elbo():
+    return elbo(prior="vamp")
+
+
 def plane():
     return plots.manifold(model(), 3).axes[0].images[0].get_array()
 
@@ -117,6 +148,7 @@ LABELS = (POINTS[:, 0] > 0).astype(int)
 
 # name: the probe; in a class, the method that is made wrong stands behind it.
 PROBES = {
+    "helpers.bounds:importance_bound": (iwae_step,),
     "helpers.clinic:MeanKL": (twin("MeanKL"), "elbo_terms"),
     "helpers.clinic:MeanPixels": (twin("MeanPixels"), "elbo_terms"),
     "helpers.clinic:QuietNoise": (twin("QuietNoise"), "elbo_terms"),
@@ -155,6 +187,7 @@ PROBES = {
     ),
     "helpers.networks:bounded_log_var": (elbo,),
     "helpers.plots:decode_plane": (plane,),
+    "helpers.priors:mixture_of_posteriors": (vamp_elbo,),
     "helpers.priors:kl_to_standard_normal": (lambda: elbo(kl="analytic"),),
     "helpers.priors:standard_normal": (elbo,),
     "helpers.vae:VAE": (elbo, "elbo_terms"),
@@ -203,7 +236,15 @@ def nothing_taken_away(vae):
     return vae
 
 
-WRONG = {"train_step": no_step, "take_masks_away": nothing_taken_away}
+def no_mixture(posterior, images):
+    return priors.standard_normal(2)
+
+
+WRONG = {
+    "train_step": no_step,
+    "take_masks_away": nothing_taken_away,
+    "mixture_of_posteriors": no_mixture,
+}
 
 
 def target(name, method):

@@ -16,7 +16,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 from helpers import training  # noqa: E402
-from helpers.priors import kl_to_standard_normal  # noqa: E402
+from helpers.priors import FlowPrior, StandardNormal, VampPrior  # noqa: E402
 from helpers.vae import VAE  # noqa: E402
 
 tf.config.experimental.enable_op_determinism()
@@ -26,14 +26,23 @@ IMAGES = RNG.integers(0, 256, (20, 4, 4, 1), dtype=np.uint8)
 X, EPS = (IMAGES[:8] > 127).astype("f4"), RNG.normal(size=(8, 2)).astype("f4")
 
 
+SHAPE = (4, 4, 1)
+PRIORS = {  # each is made in the scope of a strategy
+    "standard_normal": lambda: StandardNormal(2, SHAPE),
+    "vamp": lambda: VampPrior(2, SHAPE, 4),
+    "flow": lambda: FlowPrior(2, SHAPE, steps=2, hidden=5),
+}
+
+
 class GivenNoise(VAE):
     """Takes the noise beside the images, so that replicas can be compared with one device."""
 
     def elbo_terms(self, x, *, seed, training=False):
         images, eps = x
-        z_mean, z_log_var, *_ = self.encode(images)
-        z = z_mean + tf.exp(0.5 * z_log_var) * eps
-        return self.likelihood(z).log_prob(images), kl_to_standard_normal(z_mean, z_log_var)
+        q = self.posterior(images)
+        z = q.mean() + q.stddev() * eps
+        kl = q.log_prob(z) - self.prior().log_prob(z)
+        return self.likelihood(z).log_prob(images), kl
 
 
 class Stop(keras.callbacks.Callback):
@@ -42,29 +51,31 @@ class Stop(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-def build(strategy, cls=VAE, **kwargs):
+def build(strategy, cls=VAE, prior="standard_normal", **kwargs):
     keras.utils.set_random_seed(0)
     with strategy.scope():
-        return cls(2, (4, 4, 1), hidden_dim=5, seed=3, **kwargs)
+        return cls(2, SHAPE, hidden_dim=5, seed=3, prior=PRIORS[prior](), **kwargs)
 
 
 def flat(weights):
-    return np.concatenate([np.ravel(weight) for weight in weights])
+    return np.concatenate([np.zeros(0), *(np.ravel(weight) for weight in weights)])
 
 
-def steps(strategy, *, undivided=False):
-    """How three steps of SGD change the averaged weights."""
-    model = build(strategy, GivenNoise)
+def steps(strategy, prior="standard_normal", *, undivided=False):
+    """How three steps of SGD change the averaged weights: all of them, and those of the prior."""
+    model = build(strategy, GivenNoise, prior)
     with strategy.scope():
         optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9)
         training.raise_momentum(optimizer)
         model.compile(optimizer, jit_compile=False)
     if undivided:
         optimizer.scale_loss = lambda loss: loss * strategy.num_replicas_in_sync
-    before = flat(model.get_weights())
+    parts = (model, model.prior_layer)
+    before = [flat(part.get_weights()) for part in parts]
     batches = tf.data.Dataset.from_tensors(((X, EPS),)).repeat(3)
     model.fit(batches, shuffle=False, verbose=0)
-    return (before - flat(model.get_weights())).tolist()
+    after = [flat(part.get_weights()) for part in parts]
+    return [(old - new).tolist() for old, new in zip(before, after, strict=True)]
 
 
 def seeds():
@@ -74,7 +85,7 @@ def seeds():
     # Only the noise can make their terms differ.
     # (What the trackers hold, Keras may have averaged over the replicas already.)
     model.trackers["loss"].reset_state()
-    with mock.patch.object(model, "_track", lambda log_px_z, kl: log_px_z):
+    with mock.patch.object(model, "_track", lambda terms: terms.log_px_z):
         drawn = TWO.run(model.test_step, args=(tf.constant(X[:1]),))
     terms = TWO.experimental_local_results(drawn)
     return [seed.numpy().tolist() for seed in found], [float(term[0]) for term in terms]
@@ -107,7 +118,11 @@ def resumed(folder):
 
 
 def main(folder):
-    found = {"alone": steps(ONE), "together": steps(TWO), "undivided": steps(TWO, undivided=True)}
+    found = {"alone": {}, "together": {}, "undivided": steps(TWO, undivided=True)}
+    for prior in PRIORS:
+        found["alone"][prior], found["together"][prior] = steps(ONE, prior), steps(TWO, prior)
+    learner = build(TWO, prior="flow", bound="dreg", num_samples=3)
+    found["dreg"] = train(learner, epochs=6, learning_rate=0.03)[1]
     found["seeds"], found["evaluated"] = seeds()
     found["whole"] = train()
     found["kept"], found["resumed"] = resumed(folder)

@@ -85,7 +85,8 @@ def _machine() -> str:
     except OSError:  # not Linux
         models = []
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [models[0] if models else platform.machine(), f"{cores} cores"]
+    named = "1 core" if cores == 1 else f"{cores} cores"
+    parts = [models[0] if models else platform.machine(), named]
     if tensorflow := sys.modules.get("tensorflow"):
         for gpu in tensorflow.config.list_physical_devices("GPU"):
             details = tensorflow.config.experimental.get_device_details(gpu)

@@ -53,7 +53,8 @@ def latent_explorer(
     n : int
         Images are decoded beforehand at n x n points; at least 2.
     limit : float
-        Above 0.
+        Above 0. The cloud of a learned prior may be larger than that of N(0, I):
+        ``1.1 * np.abs(z).max()`` holds all of `z`.
     """
     z, labels = as_points(z, labels, class_names)
     check_whole(low=2, n=n)
@@ -63,7 +64,10 @@ def latent_explorer(
     sprite = iio.imwrite("<bytes>", pixels, extension=".jpeg", quality=60)
     points = [[round(x, 2), round(y, 2), int(k)] for (x, y), k in zip(z, labels, strict=True)]
     return _page(
-        "explorer.html", sprite, {"n": n, "limit": limit, "points": points}, names=class_names
+        "explorer.html",
+        sprite,
+        {"n": n, "limit": float(limit), "points": points},
+        names=class_names,
     )
 
 

@@ -17,11 +17,10 @@ from functools import partial
 
 import study
 
-from helpers import data, evaluation  # isort: skip  (first: imports TensorFlow quietly)
+from helpers import data  # isort: skip  (first: imports TensorFlow quietly)
 
 import keras
 
-from helpers.course import records
 from helpers.networks import PyramidDecoder, PyramidEncoder, ResidualDecoder
 from helpers.vae import CONTEXT_DIM, VAE
 
@@ -160,17 +159,7 @@ def speed(rounds: int = 3) -> None:
 
 def score_128() -> None:
     """Score the committed models on all test images, with as many samples as the paper."""
-    dataset = data.load_mnist()
-    test = data.prepare(dataset.test.images, "dynamic", seed=data.TEST_SEED)
-    test = test[: study.size(None, study.QUICK_BATCH)]
-    facts = dict(seed=SEED, unit="nats", samples=PAPERS_SAMPLES, test_images=len(test))
-    results, samples = study.results("04", dataset), study.size(PAPERS_SAMPLES, 2)
-    for name in COMMITTED:
-        vae = records.load_recorded_model(name)
-        score = evaluation.log_likelihood(vae, test, samples, seed=study.SCORE_SEED)
-        for metric, value in (("log_px_128", score.mean), ("elbo_128", score.elbo)):
-            results.record(f"mnist/dynamic/{name}/{metric}", value, **facts)
-        print(f"{name}: log p {score.mean:.2f}, ELBO {score.elbo:.2f}, {score.seconds:.0f} s")
+    study.score_committed("04", data.load_mnist(), COMMITTED, PAPERS_SAMPLES, seed=SEED)
 
 
 PARTS = {name: partial(train, name, **options) for name, options in HEADLINES.items()}

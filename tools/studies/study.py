@@ -173,6 +173,28 @@ def fit(
     )
 
 
+def train(
+    dataset, build, *, name, protocol, seed, joined=False, precision="float32", **options
+) -> tuple:
+    """Train one model, or load it where it is trained; return it, its history, and how many images.
+
+    `build` makes the model; `options` go to `fit`. `joined`: train on train + validation (for
+    headline models, once every choice has been fixed on the validation split). `precision`: the
+    Keras policy of the training. The run is kept in build/runs/<name>.
+    """
+    images = dataset.train.images
+    if joined:
+        images = np.concatenate([images, dataset.validation.images])
+    validation = data.prepare(dataset.validation.images, protocol, seed=data.TEST_SEED)
+    keras.utils.set_random_seed(seed)
+    keras.mixed_precision.set_global_policy(precision)
+    trained = build()
+    options |= dict(protocol=protocol, seed=seed, validation=validation, verbose=1)
+    history = fit(trained, images, run_dir=runs_dir() / name, **options)
+    keras.mixed_precision.set_global_policy("float32")
+    return trained, history, len(images)
+
+
 def train_and_score(
     lesson,
     dataset,
@@ -183,7 +205,6 @@ def train_and_score(
     seed,
     num_samples=1000,
     test_images=None,
-    joined=False,
     keep=True,
     timed=True,
     precision="float32",
@@ -191,27 +212,20 @@ def train_and_score(
 ):
     """Train one model, record its test numbers, `keep` it as ``checkpoints/<name>.keras``.
 
-    `build` makes the model; `options` go to `fit`. `joined`: train on train + validation (for
-    headline models, once every choice has been fixed on the validation split). `test_images`: how
-    many are scored. `precision`: the Keras policy of training and scoring. Where it is not float32,
-    the kept model is float32, and what 200 images gain by that stands on record.
+    `build` and `options` go to `train`. `test_images`: how many are scored. `timed`: its seconds go
+    on record, too; not where other work shares the machine. `precision`: the Keras policy of
+    training and scoring. Where it is not float32, the kept model is float32, and what 200 images
+    gain by that stands on record.
     """
     key = f"{dataset.name.lower()}/{protocol}/{name}"
-    options |= dict(protocol=protocol, seed=seed, key=f"{lesson}/{key}/log_px", verbose=1)
-    images = dataset.train.images
-    if joined:
-        images = np.concatenate([images, dataset.validation.images])
-    validation = data.prepare(dataset.validation.images, protocol, seed=data.TEST_SEED)
-    keras.utils.set_random_seed(seed)
-    keras.mixed_precision.set_global_policy(precision)
-    trained = build()
-    history = fit(trained, images, validation=validation, run_dir=runs_dir() / name, **options)
+    options |= dict(name=name, protocol=protocol, seed=seed, precision=precision)
+    trained, history, images = train(dataset, build, key=f"{lesson}/{key}/log_px", **options)
     found, vae = results(lesson, dataset), under_policy(trained, "float32")
     test = data.prepare(dataset.test.images, protocol, seed=data.TEST_SEED)
     test = test[: size(test_images, QUICK_BATCH)]
     common = {"seed": seed, "seconds": round(history.seconds, 1) if timed else None}
     facts = {"epochs": len(history.epochs), "batch_size": options["batch_size"]}
-    facts |= {"images": len(images), "weights": vae.count_params()}
+    facts |= {"images": images, "weights": vae.count_params()}
     facts |= {"precision": precision, "headline": keep}
     if keep:
         keep_model(found, vae, test, key, name, common)
@@ -251,6 +265,32 @@ def record_scores(results, scored, vae, test, key, num_samples, common, facts) -
         f"{key}: log p {score.mean:.2f} ± {score.standard_error:.2f}, ELBO {score.elbo:.2f}, "
         f"{score.seconds:.0f} s of scoring"
     )
+
+
+def score_committed(lesson, dataset, names, num_samples, *, seed, training_images=0) -> None:
+    """Score committed models of `mnist/dynamic` again, with another number of samples.
+
+    On all test images, and on so many random training images. A model that has not been trained
+    yet is left out.
+    """
+    found, samples = results(lesson, dataset), size(num_samples, 2)
+    images = {"": dataset.test.images}
+    if training_images:
+        images["train_"] = data.random_subset(dataset.train.images, training_images)
+    for name in names:
+        vae = records.load_recorded_model(name)
+        if vae is None:
+            continue
+        for which, grey in images.items():
+            grey = grey[: size(None, QUICK_BATCH)]
+            x = data.prepare(grey, "dynamic", seed=data.TEST_SEED)
+            score = evaluation.log_likelihood(vae, x, samples, seed=SCORE_SEED)
+            facts = dict(seed=seed, unit="nats", samples=num_samples, scored_images=len(x))
+            for metric, value in (("log_px", score.mean), ("elbo", score.elbo)):
+                found.record(f"mnist/dynamic/{name}/{which}{metric}_{num_samples}", value, **facts)
+            print(
+                f"{name}, {which or 'test_'}images: log p {score.mean:.2f}, ELBO {score.elbo:.2f}"
+            )
 
 
 def few_score(vae, test):
