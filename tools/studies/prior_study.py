@@ -112,7 +112,7 @@ HEADLINES = {
     "prior_5": dict(model=SILU_LANDING, epochs=15, seconds=280, learning_rate=4.5e-3),
     "prior_15": dict(model=SILU_LANDING, epochs=47, seconds=880, learning_rate=4.5e-3),
     "prior_60": dict(
-        model=dict(size="large", **SILU_LANDING), epochs=94, seconds=3560, learning_rate=3e-3
+        model=dict(size="large", **SILU_LANDING), epochs=84, seconds=3560, learning_rate=3e-3
     ),
 }
 
