@@ -106,7 +106,8 @@ def muon(peak: float, total_steps: int) -> keras.optimizers.Optimizer:
 # --- The record -----------------------------------------------------------------------------------
 
 # Found by a search on validation images, on a GPU; the trials repeat a part of it. The epochs are
-# by `speed`, with 5 % to spare: the seconds only end a training on a slower machine.
+# by `speed`, with 5 % to spare (prior_60's by the time of its first six epochs): the seconds only
+# end a training on a slower machine.
 SILU_LANDING = dict(activation="silu", **LANDING)
 HEADLINES = {
     "prior_5": dict(model=SILU_LANDING, epochs=15, seconds=280, learning_rate=4.5e-3),
