@@ -119,6 +119,14 @@ def forward_with(log_det):
     return answer
 
 
+def forward_bounded(network, z):
+    """It bounds s itself."""
+    first, second = tf.split(z, 2, axis=-1)
+    m, s = network(first)
+    s = tf.tanh(s)
+    return tf.concat([first, tf.exp(s) * second + m], axis=-1), tf.reduce_sum(s, axis=-1)
+
+
 def forward_twice(network, z):
     first, second = tf.split(z, 2, axis=-1)
     m, s = network(first)[0], network(first)[1]
@@ -207,6 +215,7 @@ ANSWERS = {
             (forward_with(lambda s: tf.zeros(s.shape[:-1])), backward),
             (swapped, backward),
             (forward_twice, backward),
+            (forward_bounded, backward),
             (forward, lambda network, u: forward(network, u)[0]),
             (forward, lambda network, u: u),
             (forward, from_changed_half),

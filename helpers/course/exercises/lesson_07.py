@@ -187,6 +187,9 @@ def _check_forward(returned: object, z: np.ndarray, shift: np.ndarray, scale: np
             ),
             "forward: e^s, not s itself.": joined(scale * second + shift),
             "forward: that divides by e^s.": joined(np.exp(-scale) * second + shift),
+            "forward: take s as it comes. What bounds it belongs in the network.": joined(
+                np.exp(np.tanh(scale)) * second + shift
+            ),
             "forward: the copied half comes first.": np.concatenate(
                 [np.exp(scale) * second + shift, first], axis=-1
             ),
