@@ -74,6 +74,11 @@ def underflowing(log_w, slope):
     return tf.reduce_sum((w / tf.reduce_sum(w, axis=0)) ** 2 * slope, axis=0)
 
 
+def in_float64(log_w, slope):
+    """It puts the underflow off."""
+    return underflowing(tf.cast(log_w, tf.float64), tf.cast(slope, tf.float64))
+
+
 def shifted_for_all(log_w, slope):
     w = tf.exp(log_w - tf.reduce_max(log_w))
     return tf.reduce_sum((w / tf.reduce_sum(w, axis=0)) ** 2 * slope, axis=0)
@@ -119,12 +124,26 @@ def forward_with(log_det):
     return answer
 
 
-def forward_bounded(network, z):
-    """It bounds s itself."""
+def bounded_by(bound):
+    """Answers that bound s themselves, in both directions."""
+
+    def bounded_forward(network, z):
+        m, s = network(z[..., : z.shape[-1] // 2])
+        return forward(lambda first: (m, bound(s)), z)
+
+    def bounded_backward(network, u):
+        m, s = network(u[..., : u.shape[-1] // 2])
+        return backward(lambda first: (m, bound(s)), u)
+
+    return bounded_forward, bounded_backward
+
+
+def clipped_in_u(network, z):
+    """It clips s, and forgets that in the log-determinant."""
     first, second = tf.split(z, 2, axis=-1)
     m, s = network(first)
-    s = tf.tanh(s)
-    return tf.concat([first, tf.exp(s) * second + m], axis=-1), tf.reduce_sum(s, axis=-1)
+    u = tf.concat([first, tf.exp(tf.clip_by_value(s, -2.0, 2.0)) * second + m], axis=-1)
+    return u, tf.reduce_sum(s, axis=-1)
 
 
 def forward_twice(network, z):
@@ -183,6 +202,7 @@ ANSWERS = {
             mixture_of(std, lambda weights: tf.math.log(weights / len(weights))),
             mixture_of(std, lambda weights: weights),
             mixture_of(std, lambda weights: tf.math.log(weights + 1e-7)),
+            mixture_of(std, lambda weights: tf.math.log(weights + 1e-9)),
             lambda z, z_mean, z_log_var, weights: tf.zeros(z.shape[:-1]),  # a constant
             lambda z, z_mean, z_log_var, weights: by_normal(z[0], z_mean, z_log_var, weights),
             lambda z, z_mean, z_log_var, weights: tf.exp(by_normal(z, z_mean, z_log_var, weights)),
@@ -199,6 +219,7 @@ ANSWERS = {
             lambda log_w, slope: tf.reduce_sum(slope),
             lambda log_w, slope: 0.0 * slope[0],  # a constant
             underflowing,  # right for weights that a float can hold
+            in_float64,
             shifted_for_all,  # right for images of like weights
             lambda log_w, slope: 2.0 * by_softmax(log_w, slope),
             "softmax squared",
@@ -215,7 +236,10 @@ ANSWERS = {
             (forward_with(lambda s: tf.zeros(s.shape[:-1])), backward),
             (swapped, backward),
             (forward_twice, backward),
-            (forward_bounded, backward),
+            bounded_by(tf.tanh),
+            bounded_by(lambda s: tf.clip_by_value(s, -1.0, 1.0)),
+            bounded_by(lambda s: tf.clip_by_value(s, -3.0, 3.0)),
+            (clipped_in_u, backward),
             (forward, lambda network, u: forward(network, u)[0]),
             (forward, lambda network, u: u),
             (forward, from_changed_half),

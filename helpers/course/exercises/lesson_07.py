@@ -58,6 +58,7 @@ def mixture(answer: Callable) -> str:
         if parts == 3:
             weights[1] += weights[2]
             weights[2] = 0.0
+            z_log_var[2] = 3.0  # the broadest by far, so that far points would see it
         returned = call(answer, *(tf.constant(part) for part in (z, z_mean, z_log_var, weights)))
         got = array(returned, shape[:-1], f"For z of shape {shape}, the log-density")
         _compare_mixture(got, z, z_mean, z_log_var, weights)
@@ -106,7 +107,7 @@ def _compare_mixture(
 def dreg(answer: Callable) -> str:
     """07.3: the sum over the draws of the squared normalised weight times the slope."""
     rng = np.random.default_rng(73)
-    for shape, level, apart in (((4, 3), 0, 0), ((1, 5), -90, 0), ((7, 2), -500, 300)):
+    for shape, level, apart in (((4, 3), 0, 0), ((1, 5), -90, 0), ((7, 2), -1500, 300)):
         levels = level + apart * np.arange(shape[1])  # of the images
         log_w = (levels + rng.normal(size=shape)).astype(np.float32)
         slope = rng.normal(size=shape).astype(np.float32)
@@ -148,7 +149,8 @@ class _Network:
             raise ValueError(f"the network takes one half, (..., {self.half}), got {first.shape}")
         self.calls += 1
         shift, scale = (tf.tensordot(first, kernel, 1) for kernel in self.kernels)
-        return shift + 0.3, 0.4 * tf.tanh(scale) - 0.1
+        # A wide range of s, so that a pair that bounds s itself is found out.
+        return shift + 0.3, 5.0 * tf.tanh(scale) - 0.1
 
 
 def coupling(answer: object) -> str:
@@ -189,6 +191,9 @@ def _check_forward(returned: object, z: np.ndarray, shift: np.ndarray, scale: np
             "forward: that divides by e^s.": joined(np.exp(-scale) * second + shift),
             "forward: take s as it comes. What bounds it belongs in the network.": joined(
                 np.exp(np.tanh(scale)) * second + shift
+            ),
+            "forward: s is clipped. Take it as it comes: what bounds it belongs in the network.": (
+                joined(np.exp(np.clip(scale, -1, 1)) * second + shift)
             ),
             "forward: the copied half comes first.": np.concatenate(
                 [np.exp(scale) * second + shift, first], axis=-1
