@@ -16,6 +16,7 @@
 #   make verify-results   rerun recorded numbers (KEY=02/ for some of them)
 #   make clean            remove build/ and caches (not the environments)
 #
+# Tests run in two processes, each of which takes up to 2 GB; JOBS=… chooses how many.
 # CONSTRAINTS=constraints/oldest.txt tests the other end of the supported versions, in an environment
 # of its own; CONSTRAINTS= (empty) takes whatever is newest. PYTHON=… chooses the interpreter.
 # All paths are relative to this folder, whose own path may hold spaces.
@@ -26,9 +27,10 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11)
 QUICK := VAE_PROFILE=quick VAE_DATA=embedded VAE_STRICT=1 VAE_PROGRESS=0
-PYTEST := $(RUN) -m pytest --durations=10
+PYTEST := $(RUN) -m pytest --durations=10 -n $(JOBS)
 TEXT := README.md CONTRIBUTING.md CHANGELOG.md data/README.md notebooks helpers tests tools Makefile
 TESTS ?= tests
+JOBS ?= 2
 NB ?=
 KEY ?=
 
@@ -42,12 +44,12 @@ run: $(STAMP)
 test: test-unit test-notebooks
 
 test-unit: $(STAMP)
-	$(PYTEST) --junitxml=build/reports/unit.xml --ignore=tests/e2e $(TESTS)
+	$(PYTEST) --dist loadfile --junitxml=build/reports/unit.xml --ignore=tests/e2e $(TESTS)
 
-# A process of its own: nbval starts one kernel per notebook, in the notebook's folder.
+# nbval starts one kernel per notebook, in the notebook's folder: all cells of one go to one process.
 test-notebooks: $(STAMP)
 	$(QUICK) $(PYTEST) --durations-min=1 --junitxml=build/reports/notebooks.xml \
-	  --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
+	  --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
 
 e2e: $(STAMP)
 	$(PYTEST) -rs --junitxml=build/reports/e2e.xml tests/e2e
