@@ -199,17 +199,21 @@ def _check_forward(returned: object, z: np.ndarray, shift: np.ndarray, scale: np
             ),
         },
     )
-    name = "forward: the log-determinant"
-    log_det = scale.sum(axis=-1)
+    _check_log_det(returned[1], scale)
+
+
+def _check_log_det(returned: object, scale: np.ndarray) -> None:
+    """Raise unless this is the sum of s, for each example."""
+    name, log_det = "forward: the log-determinant", scale.sum(axis=-1)
     compare(
-        array(returned[1], z.shape[:-1], name),
+        array(returned, log_det.shape, name),
         log_det,
         f"{name} is the sum of s over the changed half.",
         mistakes={
             f"{name} has the wrong sign.": -log_det,
             f"{name} is the sum of s, not of e^s.": np.exp(scale).sum(axis=-1),
             f"{name} is a sum over the dimensions, not a mean.": scale.mean(axis=-1),
-            f"{name}: one for each example, not one for all.": np.full(z.shape[:-1], scale.sum()),
+            f"{name}: one for each example, not one for all.": np.full(log_det.shape, scale.sum()),
         },
     )
 
