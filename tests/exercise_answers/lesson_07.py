@@ -79,9 +79,8 @@ def in_float64(log_w, slope):
     return underflowing(tf.cast(log_w, tf.float64), tf.cast(slope, tf.float64))
 
 
-def shifted_for_all(log_w, slope):
-    w = tf.exp(log_w - tf.reduce_max(log_w))
-    return tf.reduce_sum((w / tf.reduce_sum(w, axis=0)) ** 2 * slope, axis=0)
+def shifted_by(shift):
+    return lambda log_w, slope: underflowing(log_w - shift(log_w), slope)
 
 
 # --- 4: coupling ----------------------------------------------------------------------------------
@@ -220,7 +219,10 @@ ANSWERS = {
             lambda log_w, slope: 0.0 * slope[0],  # a constant
             underflowing,  # right for weights that a float can hold
             in_float64,
-            shifted_for_all,  # right for images of like weights
+            shifted_by(tf.reduce_max),  # right for images of like weights
+            shifted_by(lambda log_w: tf.reduce_min(log_w, axis=0)),  # right for like draws
+            shifted_by(lambda log_w: tf.reduce_mean(log_w, axis=0)),
+            shifted_by(lambda log_w: log_w[0]),
             lambda log_w, slope: 2.0 * by_softmax(log_w, slope),
             "softmax squared",
         ],

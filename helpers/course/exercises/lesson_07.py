@@ -106,9 +106,11 @@ def _compare_mixture(
 def dreg(answer: Callable) -> str:
     """07.3: the sum over the draws of the squared normalised weight times the slope."""
     rng = np.random.default_rng(73)
-    for shape, level, apart in (((4, 3), 0, 0), ((1, 5), -90, 0), ((7, 2), -1500, 300)):
+    cases = (((4, 3), 0, 0, 1), ((1, 5), -90, 0, 1), ((7, 2), -1500, 300, 1))
+    cases += (((7, 2), -1500, 300, 200),)  # as far apart as the draws of one image can be
+    for shape, level, apart, spread in cases:
         levels = level + apart * np.arange(shape[1])  # of the images
-        log_w = (levels + rng.normal(size=shape)).astype(np.float32)
+        log_w = (levels + spread * rng.normal(size=shape)).astype(np.float32)
         slope = rng.normal(size=shape).astype(np.float32)
         weight = np.exp(log_softmax(log_w.astype(np.float64), axis=0))
         returned = call(answer, tf.constant(log_w), tf.constant(slope))
