@@ -241,6 +241,7 @@ ANSWERS = {
             bounded_by(tf.tanh),
             bounded_by(lambda s: tf.clip_by_value(s, -1.0, 1.0)),
             bounded_by(lambda s: tf.clip_by_value(s, -3.0, 3.0)),
+            bounded_by(lambda s: tf.clip_by_value(s, -10.0, 10.0)),
             (clipped_in_u, backward),
             (forward, lambda network, u: forward(network, u)[0]),
             (forward, lambda network, u: u),

@@ -168,7 +168,19 @@ def coupling(answer: object) -> str:
         _check_forward(call(forward, network, tf.constant(z)), z, shift, scale)
         _check_calls("forward", network)
         _check_backward(backward, network, z, shift, scale)
+    _check_far_out(forward)
     return "One call of the network in each direction: that is what the copied half buys."
+
+
+def _check_far_out(forward: Callable) -> None:
+    """Raise if a bound is put on s; not for the way back, where float32 would lose z."""
+    scale = np.array([[30.0, -20.0]])
+    z = np.array([[0.5, -0.7, 1.1, 0.4]], np.float32)
+
+    def network(first: object) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.zeros_like(first), tf.constant(scale, tf.float32)
+
+    _check_forward(call(forward, network, tf.constant(z)), z, np.zeros((1, 2)), scale)
 
 
 def _check_forward(returned: object, z: np.ndarray, shift: np.ndarray, scale: np.ndarray) -> None:
