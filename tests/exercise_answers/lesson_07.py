@@ -126,15 +126,17 @@ def forward_with(log_det):
 def bounded_by(bound):
     """Answers that bound s themselves, in both directions."""
 
-    def bounded_forward(network, z):
-        m, s = network(z[..., : z.shape[-1] // 2])
-        return forward(lambda first: (m, bound(s)), z)
+    def bounded(network):
+        def call(first):
+            m, s = network(first)
+            return m, bound(s)
 
-    def bounded_backward(network, u):
-        m, s = network(u[..., : u.shape[-1] // 2])
-        return backward(lambda first: (m, bound(s)), u)
+        return call
 
-    return bounded_forward, bounded_backward
+    return (
+        lambda network, z: forward(bounded(network), z),
+        lambda network, u: backward(bounded(network), u),
+    )
 
 
 def clipped_in_u(network, z):

@@ -277,14 +277,16 @@ def score_committed(lesson, dataset, names, num_samples, *, seed, training_image
     images = {"": dataset.test.images}
     if training_images:
         images["train_"] = data.random_subset(dataset.train.images, training_images)
-    for which, grey in images.items():
-        grey = grey[: size(None, QUICK_BATCH)]
-        images[which] = data.prepare(grey, "dynamic", seed=data.TEST_SEED)
+    count = size(None, QUICK_BATCH)
+    prepared = {
+        which: data.prepare(grey[:count], "dynamic", seed=data.TEST_SEED)
+        for which, grey in images.items()
+    }
     for name in names:
         vae = records.load_recorded_model(name)
         if vae is None:
             continue
-        for which, x in images.items():
+        for which, x in prepared.items():
             score = evaluation.log_likelihood(vae, x, samples, seed=SCORE_SEED)
             facts = dict(seed=seed, unit="nats", samples=num_samples, scored_images=len(x))
             for metric, value in (("log_px", score.mean), ("elbo", score.elbo)):
