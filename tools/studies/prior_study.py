@@ -3,9 +3,8 @@
 speed                         time of a training step of each model; records the ratios, and prints
                               the tables of epochs that belong below
 prior_5, prior_15, prior_60   dynamic protocol, at most so many minutes of training; committed
-prior_5_float32, …            the same recipes in float32, not committed: with
-                              ONEDNN_MAX_CPU_ISA=AVX512_CORE (or AVX2) set for the call, what
-                              a processor without bfloat16 units reaches in these minutes
+prior_5_float32, …            the same recipes in float32, not committed: what a processor without
+                              bfloat16 units reaches with the epochs that fit these minutes
 KIND_seedSEED                 where a flow sits: KIND is none, prior, posterior or both, SEED 42, 43
                               or 44. Equal epochs, all else equal
 KIND_time_seedSEED            none and posterior for the epochs that fit prior's seconds; those of
@@ -116,7 +115,8 @@ HEADLINES = {
         model=dict(size="large", **SILU_LANDING), epochs=84, seconds=3560, learning_rate=3e-3
     ),
 }
-# A step of the thin networks takes 1.1 times as long in float32, one of the large 1.34 times.
+# By `speed`: a step of the thin networks takes 1.1 times as long in float32, one of the large
+# networks 1.34 times.
 FLOAT32_EPOCHS = {"prior_5": 13, "prior_15": 43, "prior_60": 62}
 
 
@@ -318,13 +318,19 @@ def timed_models() -> dict[str, dict]:
         found[f"tail_{bound}"] = dict(model=model)
     for name, (model, changes, _) in TRIALS.items():
         found[f"trial_{name}"] = dict(model=model, with_muon="muon" in changes)
-    return found | {name: dict(model=recipe["model"]) for name, recipe in HEADLINES.items()}
+    for name in ("prior_15", "prior_60"):
+        model = HEADLINES[name]["model"]
+        found[name] = dict(model=model)
+        found[f"{name}_float32"] = dict(model=model, precision="float32")
+    return found
 
 
-def milliseconds(model: dict, *, with_muon: bool = False) -> float:
+def milliseconds(
+    model: dict, *, with_muon: bool = False, precision: str = COMMON["precision"]
+) -> float:
     """Median time of a training step, on a few batches."""
     keras.utils.set_random_seed(SEED)
-    keras.mixed_precision.set_global_policy(COMMON["precision"])
+    keras.mixed_precision.set_global_policy(precision)
     vae, clock = make(**model), study.Clock()
     keras.mixed_precision.set_global_policy("float32")
     images = data.load_mnist().train.images[: 60 * BATCH]
@@ -349,11 +355,16 @@ def speed(rounds: int = 3) -> None:
     results = study.results(LESSON, data.load_mnist())
     first = {}  # of each kind
     for name, values in found.items():
-        step, kind = float(np.median(values)), name.split("_")[0]
+        step, kind = float(np.median(values)), kind_of(name)
         ratio = step / first.setdefault(kind, step)
         print(f"{name}: {step:.1f} ms a step, {epochs_of(name, step, ratio):.1f} epochs")
-        if kind != "prior":
+        if name not in HEADLINES:
             results.record(f"mnist/dynamic/{name}/step_ratio", ratio, seed=SEED, timing=True)
+
+
+def kind_of(name: str) -> str:
+    """What the steps of this name are compared with: the first of the same kind."""
+    return name.removesuffix("_float32") if name.startswith("prior") else name.split("_")[0]
 
 
 def epochs_of(name: str, step: float, ratio: float) -> float:
@@ -364,13 +375,16 @@ def epochs_of(name: str, step: float, ratio: float) -> float:
         return TAIL_EPOCHS["elbo"] / ratio
     if name.startswith("trial"):
         return 280e3 / step / data.steps_per_epoch(55_000, BATCH)  # training images alone
+    if name.endswith("float32"):
+        return HEADLINES[kind_of(name)]["epochs"] / ratio
     return 950 * HEADLINES[name]["seconds"] / step / STEPS_PER_EPOCH  # 5 % to spare
 
 
 PARTS = {"speed": speed}
 PARTS |= {name: partial(headline, name, **recipe) for name, recipe in HEADLINES.items()}
 for name, recipe in HEADLINES.items():
-    plain = recipe | dict(epochs=FLOAT32_EPOCHS[name], precision="float32", keep=False)
+    plain = recipe | dict(epochs=FLOAT32_EPOCHS[name], seconds=None, timed=False)
+    plain |= dict(precision="float32", keep=False, num_samples=PAPERS_SAMPLES)
     PARTS[f"{name}_float32"] = partial(headline, f"{name}_float32", **plain)
 for seed in SEEDS:
     PARTS |= {f"{kind}_seed{seed}": partial(place, kind, seed) for kind in KINDS}
