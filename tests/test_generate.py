@@ -252,6 +252,19 @@ def test_a_picture_is_that_of_its_lesson(written, capsys):
     assert (folder / "01.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_animation_is_the_first_of_the_lessons(written):
+    for name, data in (("01_toy", "R0lGODlh"), ("02_next", "R0lGODdh")):
+        path = written / "notebooks" / f"{name}.ipynb"
+        nb = course.read(path)
+        shown = f'<img alt="A &quot;dot&quot;." src="data:image/gif;base64,{data}">'
+        nb.cells[1].outputs.append(nbformat.v4.new_output("display_data", {"text/html": shown}))
+        nbformat.write(nb, path)
+    assert generate.main([], written) == 0
+    assert (written / "notebooks" / "pictures" / "animation.gif").read_bytes() == b"GIF89a"
+    text = (written / "README.md").read_text(encoding="utf-8")
+    assert '![A "dot".](notebooks/pictures/animation.gif)' in text
+
+
 def test_marks_that_lack_are_named(written):
     (written / "README.md").write_text("# No marks\n", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"README\.md needs one <!-- links:begin -->"):

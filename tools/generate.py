@@ -2,8 +2,9 @@
 
 In the notebooks: the taught cells, whose one source is helpers/, the first cell of each, which
 fetches the course where a notebook was opened alone, and the line of links below a lesson's title.
-In README.md: the lessons, the results and the badges. In notebooks/pictures/: the first picture of
-each lesson. A taught cell names what it shows in its metadata: {"taught": "helpers.vae:VAE.elbo"}.
+In README.md: the lessons, the results, the badges and an animation. In notebooks/pictures/: the
+first picture of each lesson, and that animation. A taught cell names what it shows in its metadata:
+{"taught": "helpers.vae:VAE.elbo"}.
 
 usage: generate.py [--check]              --check changes nothing; exit 1 where something is stale
        generate.py --address OWNER/NAME   the course is published there on GitHub ("": nowhere)
@@ -12,6 +13,7 @@ usage: generate.py [--check]              --check changes nothing; exit 1 where 
 import argparse
 import ast
 import base64
+import html
 import io
 import re
 import sys
@@ -54,6 +56,7 @@ elif not places:
         "(or `pip install -e .`), and open the notebook in its place."
     )'''
 FIRST_CELL_ID = "bootstrap"
+GIF = re.compile(r'<img alt="(?P<alt>[^"]*)" src="data:image/gif;base64,(?P<data>[^"]+)"')
 FIRST_CELL_METADATA = {"cellView": "form", "jupyter": {"source_hidden": True}}  # Colab, JupyterLab
 LIKELIHOODS = (
     "| lesson | data | protocol | model | log p(x), nats | ± images | images | k | seed | epochs "
@@ -258,6 +261,16 @@ def picture_of(nb) -> tuple[bytes, str]:
     return b"", ""
 
 
+def animation_of(nb) -> tuple[bytes, str]:
+    """Return the first GIF among the outputs of a notebook and its alt text, or nothing."""
+    for cell in nb["cells"]:
+        for output in cell.get("outputs", ()):
+            shown = GIF.search("".join(output.get("data", {}).get("text/html", "")))
+            if shown:
+                return base64.b64decode(shown["data"]), html.unescape(shown["alt"])
+    return b"", ""
+
+
 def badges(lessons: list[Path], address: str) -> str:
     """Return two badges and a link for each lesson; "" without an address."""
     if not address:
@@ -326,7 +339,7 @@ def results_tables(entries: dict) -> str:
 
 def files(root: Path, address: str) -> dict[Path, bytes]:
     """Return the content of every file that is generated, or holds something generated."""
-    found = notebooks(root, address)
+    found, pictures, animation = notebooks(root, address), root / "notebooks" / "pictures", ""
     lessons = course.notebook_paths(folder=root / "notebooks")
     table = "| lesson | what you do | where it ends |\n| --- | --- | --- |\n"
     for path in lessons:
@@ -336,10 +349,15 @@ def files(root: Path, address: str) -> dict[Path, bytes]:
         shown = f"![{alt}](notebooks/pictures/{number}.png)" if picture else ""
         table += row(f"[{number} {title}](notebooks/{path.name})", sentence, shown)
         if picture:
-            found[root / "notebooks" / "pictures" / f"{number}.png"] = picture
+            found[pictures / f"{number}.png"] = picture
+        gif, gif_alt = animation_of(nb)
+        if gif and not animation:  # the first lesson that has one
+            found[pictures / "animation.gif"] = gif
+            animation = f"![{gif_alt}](notebooks/pictures/animation.gif)\n"
     results = course.read_results(root / "data" / "results.json")
     text = (root / "README.md").read_text(encoding="utf-8")
     text = with_block(text, "links", badges(lessons, address))
+    text = with_block(text, "animation", animation)
     text = with_block(text, "pictures", table)
     text = with_block(text, "results", results_tables(results))
     found[root / "README.md"] = text.encode()
