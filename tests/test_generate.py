@@ -189,7 +189,8 @@ def test_an_address_is_set_once_changed_and_taken_away(written):
     assert generate.main(["--address", REPO], written) == 0
     assert generate.main(["--check"], written) == 0
     texts = {name: text.decode() for name, text in _texts(written).items() if name[-3:] != "png"}
-    address = f"colab.research.google.com/github/{REPO}/blob/main/notebooks/01_toy.ipynb"
+    release = f"{REPO}/blob/{generate.RELEASE}"
+    address = f"colab.research.google.com/github/{release}/notebooks/01_toy.ipynb"
     assert f"[Open in Colab](https://{address}) · Start of the course · 01" in texts["01_toy.ipynb"]
     assert texts["README.md"].count(address) == 2
     assert f"mybinder.org/v2/gh/{REPO}" in texts["README.md"]
@@ -308,7 +309,9 @@ def origin(tmp_path_factory):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(course.ROOT / name, folder / name)
     author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for arguments in (["init", "-q"], ["add", "."], [*author, "commit", "-q", "-m", "a"]):
+    commit, tag = [*author, "commit", "-q", "-m", "a"], ["tag", generate.RELEASE]
+    later = [*author, "commit", "-q", "--allow-empty", "-m", "after the release"]
+    for arguments in (["init", "-q"], ["add", "."], commit, tag, later):
         subprocess.run(["git", *arguments], cwd=folder, check=True)
     return folder
 
@@ -323,10 +326,16 @@ def test_a_notebook_alone_fetches_the_course(origin, tmp_path):
     assert f"The course is in {folder}/, next to this notebook." in said, said
     assert f"here: {folder}/helpers/__init__.py MNIST sample" in said, said
     assert code == 0 and "Error" not in said and "which is tested" not in said
-    assert "installing" not in said
-    # An uploaded folder does as well where no address is set.
-    code, said = run_alone([generate.first_cell("")], tmp_path)
+    assert "installing" not in said and "GPU" not in said
+    fetched = subprocess.run(
+        ["git", "log", "--format=%s"], cwd=tmp_path / folder, capture_output=True, text=True
+    )
+    assert fetched.stdout == "a\n", "the release, not what came after it"
+    # An uploaded folder does as well where no address is set. Colab without a GPU hears of one.
+    colab = "import sys; sys.modules['google.colab'] = sys"
+    code, said = run_alone([colab, generate.first_cell("")], tmp_path)
     assert f"The course is in {folder}/" in said and code == 0
+    assert ("no GPU" in said) == (shutil.which("nvidia-smi") is None)
 
 
 def test_a_notebook_alone_says_what_to_do_without_an_address(tmp_path):

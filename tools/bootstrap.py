@@ -4,6 +4,7 @@ The first cell of a notebook that was opened alone runs this. What the runtime s
 (Colab has imported some of it already); only what is missing is installed.
 """
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,10 @@ OWN = {"jupyter", "ipykernel"}  # a runtime that runs notebooks has its own
 NO_TENSORFLOW = (
     "This runtime has no TensorFlow. On Colab choose Runtime > Change runtime type > CPU or GPU "
     "(a TPU runtime has none); elsewhere: pip install tensorflow"
+)
+NO_GPU = (
+    "This runtime has no GPU, and the lessons need none. Runtime > Change runtime type > T4 GPU "
+    "gives it one; then the numbers of a run are compared with a range, not digit for digit."
 )
 
 
@@ -75,6 +80,8 @@ def main() -> None:
     if missing:
         print(f"installing {', '.join(missing)}")
         install(missing, there)
+    if "google.colab" in sys.modules and not shutil.which("nvidia-smi"):
+        print(NO_GPU)
     sys.path.insert(0, str(ROOT))
     print(f"The course is in {ROOT.name}/, next to this notebook.")
 

@@ -27,7 +27,9 @@ import nbformat
 import course
 
 GITHUB, COLAB = "https://github.com", "https://colab.research.google.com"
-BRANCH, FOLDER = "main", "vae-hands-on"
+FOLDER = "vae-hands-on"
+PROJECT = tomllib.loads((course.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+RELEASE = f"v{PROJECT['version']}"  # the tag that Colab and Binder fetch
 NOWHERE = f"OWNER/{FOLDER}"  # stands in pyproject.toml and CITATION.cff until there is an address
 FIRST_CELL = f'''# @title Fetch the course, where this notebook was opened alone
 import importlib.util
@@ -36,13 +38,14 @@ import runpy
 import subprocess
 import sys
 
-ADDRESS = ""  # of the course on GitHub: make links
+ADDRESS, RELEASE = "", "{RELEASE}"  # of the course on GitHub: make links
 found = importlib.util.find_spec("helpers")
 places = list(found.submodule_search_locations or [found.origin]) if found else []
 if places and not os.path.isdir(os.path.join(places[0], "course")):
     raise ImportError(f"{{places[0]}} hides the course's helpers: rename it, restart the kernel.")
 if not places and ADDRESS and not os.path.exists("{FOLDER}"):
-    subprocess.run(["git", "clone", "-q", "--depth=1", ADDRESS, "{FOLDER}"], check=True)
+    command = ["git", "clone", "-q", "--depth=1", f"--branch={{RELEASE}}", ADDRESS, "{FOLDER}"]
+    subprocess.run(command, check=True)
 if not places and os.path.exists("{FOLDER}"):
     runpy.run_path("{FOLDER}/tools/bootstrap.py", run_name="__main__")
 elif not places and "google.colab" in sys.modules:
@@ -169,7 +172,7 @@ def address_of(root: Path) -> str:
 
 def colab(lesson: Path, address: str) -> str:
     """Return the address at which Colab opens a lesson."""
-    return f"{COLAB}/github/{address}/blob/{BRANCH}/notebooks/{lesson.name}"
+    return f"{COLAB}/github/{address}/blob/{RELEASE}/notebooks/{lesson.name}"
 
 
 def first_cell(address: str) -> str:
@@ -275,7 +278,7 @@ def badges(lessons: list[Path], address: str) -> str:
     """Return two badges and a link for each lesson; "" without an address."""
     if not address:
         return ""
-    binder = f"https://mybinder.org/v2/gh/{address}/{BRANCH}?urlpath=lab/tree/notebooks"
+    binder = f"https://mybinder.org/v2/gh/{address}/{RELEASE}?urlpath=lab/tree/notebooks"
     links = " · ".join(f"[{path.name[:2]}]({colab(path, address)})" for path in lessons)
     return (
         f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({colab(lessons[0], address)})\n"
