@@ -101,5 +101,5 @@ def test_a_workbook_has_the_setup_and_the_exercises_alone(tmp_path):
     nbformat.write(nb, solutions)
     cells = exercises.workbook(lesson, solutions)["cells"]
     texts = [course.source_of(cell) for cell in cells]
-    assert texts[0].startswith("# Exercises of notebook 01")
+    assert texts[0].startswith("# Exercises of lesson 01")
     assert texts[1:] == ["import math", "## Exercises\n\nFour.", "answer_1 = None"]

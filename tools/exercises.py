@@ -21,7 +21,7 @@ BEGIN, END, BLANK = "### BEGIN SOLUTION", "### END SOLUTION", "...  # your code"
 POINTER = re.compile(
     r"\s*[^.\n\[]*\[[^]]*\]\(solutions/[^)]*\)[^.\n]*\."
 )  # a sentence with the link
-INTRODUCTION = """# Exercises of notebook {number}
+INTRODUCTION = """# Exercises of lesson {number}
 
 [Back to the lesson](../{lesson})
 
