@@ -179,7 +179,7 @@
   // line of prose.
   function fit() {
     const edge = document.querySelector("main").getBoundingClientRect().right;
-    const formulas = [...document.querySelectorAll("main .MathJax")];
+    const formulas = [...document.querySelectorAll("main :not(.MathJax_Display) > .MathJax")];
     formulas.forEach(formula => formula.classList.remove("wide"));
     const wide = formulas.filter(formula => formula.getBoundingClientRect().right > edge + 1);
     wide.forEach(formula => formula.classList.add("wide"));
