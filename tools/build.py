@@ -111,7 +111,7 @@ class Pages:
         static = Path(jupyter_server_mathjax.__file__).parent / "static"
         shutil.copytree(static, folder / "mathjax", dirs_exist_ok=True)
         (folder / "design").mkdir(exist_ok=True)
-        for name in ("site.css", "site.js"):
+        for name in ("site.css", "site.js", "icon.svg"):
             shutil.copy(DESIGN / name, folder / "design")
 
     def around(self, stem: str) -> list[tuple[str, str, str]]:

@@ -147,6 +147,11 @@ def violations(browser, axe):
         )));""")
 
 
+def element(browser, selector):
+    """Return the first part of the page that a selector names."""
+    return browser.find_element("css selector", selector)
+
+
 # --- Every page ----------------------------------------------------------------------------------
 
 
@@ -169,6 +174,18 @@ def test_axe_finds_nothing(page, browser, axe, stem):
         for theme in THEMES:
             look(browser, width, theme)
             assert violations(browser, axe) == [], f"at {width} pixels, {theme}"
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_axe_finds_nothing_in_what_opens(page, browser, axe, theme):
+    look(browser, 360, theme)
+    page("TEACHING")
+    element(browser, ".menu-button").click()
+    assert violations(browser, axe) == []
+    element(browser, ".menu-button").send_keys("\ue00c")  # Escape
+    element(browser, ".search input").send_keys("posterior")
+    wait(lambda: browser.find_elements("css selector", ".found a"), 10)
+    assert violations(browser, axe) == []
 
 
 @pytest.mark.parametrize(
@@ -197,11 +214,6 @@ def lesson_with(site, text):
     """Return the stem of the first lesson whose page holds a text."""
     lessons = [path.stem for path in course.notebook_paths()]
     return next(stem for stem in lessons if text in (site / f"{stem}.html").read_text("utf-8"))
-
-
-def element(browser, selector):
-    """Return the first part of the page that a selector names."""
-    return browser.find_element("css selector", selector)
 
 
 def colour(browser, selector):

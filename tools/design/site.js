@@ -1,5 +1,5 @@
-// Dark mode, search, copying, and the mark of the heading in sight. The theme is set at once, before
-// anything is drawn; the rest waits for the page.
+// Dark mode, search, copying, pausing, and the mark of the heading in sight. The theme is set at
+// once, before anything is drawn; the rest waits for the page.
 (() => {
   const root = document.documentElement, system = matchMedia("(prefers-color-scheme: dark)");
   const stored = {  // a browser may forbid it
@@ -30,8 +30,8 @@
     show();
   }
 
-  // The index is a script, since a page opened from a folder may not fetch a file; it is loaded when
-  // somebody searches.
+  // The index is a script, since a page opened from a folder may not fetch a file. It is loaded
+  // when somebody searches.
   function search() {
     const form = document.querySelector(".search"), input = form.querySelector("input");
     const panel = form.querySelector(".found"), list = panel.querySelector("ul");
@@ -224,15 +224,15 @@
   });
 })();
 
-// MathJax: the one font that is bundled with it, and none of those that it would ask for besides, for
-// an empty one and for the MathML that it hides for screen readers.
+// MathJax: the one font that is bundled with it, and none of those that it would ask for besides,
+// for an empty one and for the MathML that it hides for screen readers.
 var MathJax = (() => {
   const nowhere = { src: "local('none')" };
   return {
     TeX: { equationNumbers: { autoNumber: "AMS" } },
     tex2jax: { inlineMath: [["$", "$"]], processEscapes: true },
-    "HTML-CSS": { scale: 92, availableFonts: [], preferredFont: null, imageFont: null, webFont: "STIX-Web",
-      styles: { "@font-face": nowhere } },
+    "HTML-CSS": { scale: 92, availableFonts: [], preferredFont: null, imageFont: null,
+      webFont: "STIX-Web", styles: { "@font-face": nowhere } },
     NativeMML: { styles: Object.fromEntries(
       [1, 2, 3, 4, 5, 6].map(k => [`@font-face /*${k}*/`, nowhere])) },
     messageStyle: "none",
