@@ -31,7 +31,7 @@ SITE_OPENING = """Notebooks that lead from raw pixels to flows in the posterior 
 TensorFlow (Keras 3) and TensorFlow Probability. Each idea is derived, built in plain code, checked,
 and then trained on two CPU cores. What you see on these pages was executed: the outputs of a lesson
 come from one run."""
-RUN_OPENING = """Run in the *quick* profile on the embedded sample, which checks that every lesson
+RUN_OPENING = """Run in the quick profile on the embedded sample, which checks that every lesson
 works: the numbers and pictures are those of a very short training on small data. The committed
 notebooks hold the real ones."""
 DESIGN = Path(__file__).with_name("design")
@@ -81,6 +81,7 @@ class Lesson:
 
     def __post_init__(self):
         self.stem, self.number = self.path.stem, self.path.name[:2]
+        self.answers = f"{self.number}_solutions"
         self.title, self.sentence = course.title_and_sentence(self.nb)
 
 
@@ -116,20 +117,18 @@ class Pages:
 
     def around(self, stem: str) -> list[tuple[str, str, str]]:
         """Return (stem, role, title) of the pages before and after one, and of its solutions."""
-        stems = [lesson.stem for lesson in self.lessons]
-        if stem not in stems:
-            return [
-                (lesson.stem, "lesson", lesson.title)
-                for lesson in self.lessons
-                if stem == f"{lesson.number}_solutions"
-            ]
-        place = stems.index(stem)
-        answers = f"{stem[:2]}_solutions"
-        found = [(stems[place - 1], "previous", self.lessons[place - 1].title)] if place else []
-        found += [(answers, "solutions", "of the exercises")] if answers in self.names else []
-        if place + 1 < len(stems):
-            found.append((stems[place + 1], "next", self.lessons[place + 1].title))
-        return found
+        for place, lesson in enumerate(self.lessons):
+            if stem == lesson.answers:
+                return [(lesson.stem, "lesson", lesson.title)]
+            if stem == lesson.stem:
+                before, after = self.lessons[:place][-1:], self.lessons[place + 1 :][:1]
+                answers = [lesson.answers] if lesson.answers in self.names else []
+                return [
+                    *((other.stem, "previous", other.title) for other in before),
+                    *((other, "solutions", "of the exercises") for other in answers),
+                    *((other.stem, "next", other.title) for other in after),
+                ]
+        return []
 
     def add(self, stem: str, nb, folder: str = "notebooks") -> None:
         """Write a notebook, which lies in that folder of the course, as the page `stem`."""
@@ -170,12 +169,9 @@ class Pages:
     def card(self, lesson: Lesson) -> dict:
         """Return what the front page shows of a lesson."""
         picture, alt = generate.picture_of(lesson.nb)
-        answers = f"{lesson.number}_solutions"
-        return vars(lesson) | {
-            "picture": base64.b64encode(picture).decode(),
-            "alt": alt,
-            "solutions": answers if answers in self.names else "",
-        }
+        solutions = lesson.answers if lesson.answers in self.names else ""
+        picture = base64.b64encode(picture).decode()
+        return vars(lesson) | {"picture": picture, "alt": alt, "solutions": solutions}
 
     def write(self, template: str, stem: str, **parts) -> None:
         """Write one page."""
