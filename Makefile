@@ -3,7 +3,7 @@
 #   make run              execute all lessons on the embedded sample; open build/index.html
 #   make test             unit tests, then every lesson and solution under nbval
 #   make lab              JupyterLab in notebooks/
-#   make e2e              every lesson in the real JupyterLab, in headless Chromium
+#   make e2e              every lesson in the real JupyterLab, and every page of the site, in Chromium
 #   make execute          run the lessons again on the real data and store outputs (NB=01 for one)
 #   make lessons          the same, compared strictly with the published run; writes nothing (NB=01)
 #   make publish-values   measure the numbers of a lesson anew: data/published.toml (NB=01)

@@ -1,15 +1,21 @@
-"""The pages of `make run` and `make site`: links, requests, formulas, search, explorers."""
+"""The pages of `make run` and `make site`: what stands on them, where they lead, what is searched.
 
+What they look like, and whether they work, is tested in a browser: tests/e2e/test_site.py.
+"""
+
+import json
 import re
 import shutil
-from html.parser import HTMLParser
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 
 import build
 import course
 import fake_notebook
+import generate
+import page
 
 
 @pytest.fixture(scope="module")
@@ -37,36 +43,24 @@ def site(tmp_path_factory):
     return folder / "site"
 
 
-class Links(HTMLParser):
-    """Collects the ids of a page, what it leads to, and images without alt text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.ids, self.targets, self.bare = set(), [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        self.ids.add(attributes.get("id"))
-        self.targets += [attributes[name] for name in ("href", "src") if attributes.get(name)]
-        if tag == "img" and not (attributes.get("alt") or "").strip():
-            self.bare.append(attributes.get("src", "")[:40])
+def add_prose(folder, text):
+    """Write the good lesson again, with one more cell of prose."""
+    nb = course.read(folder / "01_toy.ipynb")
+    nb.cells.append(nbformat.v4.new_markdown_cell(text))
+    nbformat.write(nb, folder / "01_toy.ipynb")
 
 
-def dead_links(folder):
-    """Return what leads to no file, or to no place in its page; addresses outside do not count."""
-    read = {path.name: Links(path.read_text(encoding="utf-8")) for path in folder.glob("*.html")}
-    dead = []
-    for name, page in read.items():
-        for target in page.targets:
-            if re.match(r"(https?|mailto|data):", target):
-                continue
-            file, _, anchor = target.partition("#")  # an id may be quoted too
-            file = file.split("?")[0] or name
-            known = file not in read or not anchor or anchor in read[file].ids
-            if not (known and (folder / file).exists()):
-                dead.append(f"{name}: {target}")
-    return dead
+def built(folder, tmp_path):
+    """Return the lesson's page as a tree, and the exit code of the command."""
+    code = build.main(["site", "--notebooks", str(folder), "--build", str(tmp_path)])
+    text = (tmp_path / "site" / "01_toy.html").read_text(encoding="utf-8")
+    return BeautifulSoup(text, "html.parser"), code
+
+
+def searched(site):
+    """Return what the search looks through: [address, page, heading, text] of each section."""
+    script = (site / "search.js").read_text(encoding="utf-8")
+    return json.loads(script.removeprefix("const SECTIONS = ").removesuffix(";\n"))
 
 
 # --- make run ------------------------------------------------------------------------------------
@@ -86,26 +80,23 @@ def test_a_run_goes_on_after_a_failure(folder, tmp_path, capsys):
     pages = {path.name: path.read_text("utf-8") for path in (tmp_path / "build").glob("*.html")}
     assert pages.keys() == {"index.html", "01_toy.html", "02_bad.html", "03_good.html"}
     front = pages["index.html"]
-    assert "02 Fail &amp; fall" in front and "ZeroDivisionError: division by zero" in front
-    assert front.count("It adds.") == 3 and front.count("<img alt=") >= 3
-    for page in pages.values():
-        assert build.fetched_addresses(page) == [] and Links(page).bare == []
-        assert page.count('aria-current="page"') == 1
-    assert """<img alt='a "&lt;dot&gt;"'""" in pages["01_toy.html"]
-    assert dead_links(tmp_path / "build") == []
+    assert "Fail &amp; fall" in front and "ZeroDivisionError: division by zero" in front
+    assert front.count("It adds.") == 3 and front.count("<img alt=") == 3
+    for text in pages.values():
+        assert text.count('aria-current="page"') == 1
     assert (tmp_path / "build" / "02_bad.ipynb").exists()
     (folder / "02_bad.ipynb").unlink()
     assert build.main(["run", "3", *arguments[1:]]) == 0
 
 
 def test_mathjax_lies_beside_the_pages(folder, tmp_path):
-    assert build.main(["site", "--notebooks", str(folder), "--build", str(tmp_path)]) == 0
-    page = (tmp_path / "site" / "01_toy.html").read_text(encoding="utf-8")
-    script = re.search(r'<script src="(mathjax/MathJax\.js)\?config=([\w-]+)', page)
+    tree, _ = built(folder, tmp_path)
+    script, _, configuration = tree.select_one("script[defer]")["src"].partition("?config=")
     mathjax = tmp_path / "site" / "mathjax"
-    assert (tmp_path / "site" / script[1]).exists()
-    assert (mathjax / "config" / f"{script[2]}.js").exists()
-    font = re.search(r'webFont: "([\w-]+)"', page)[1]  # others it would ask for are not there
+    assert (tmp_path / "site" / script).exists()
+    assert (mathjax / "config" / f"{configuration.split(',')[0]}.js").exists()
+    settings = (tmp_path / "site" / "design" / "site.js").read_text(encoding="utf-8")
+    font = re.search(r'webFont: "([\w-]+)"', settings)[1]  # others it would ask for are not there
     assert list((mathjax / "fonts" / "HTML-CSS" / font).glob("**/*.woff"))
 
 
@@ -128,7 +119,7 @@ def test_the_sentence_of_the_front_page(prose, sentence):
 
 
 @pytest.mark.parametrize(
-    "page",
+    "text",
     [
         '<script src="https://cdn.example/require.js"></script>',
         '<script async src="//cdn.example/x.js"></script>',
@@ -139,99 +130,128 @@ def test_the_sentence_of_the_front_page(prose, sentence):
         "background: url(https://example.org/x.png)",
     ],
 )
-def test_what_a_page_would_fetch_is_found(page):
-    assert build.fetched_addresses(page)
-    assert not build.fetched_addresses('<a href="https://example.org">a link</a>')
+def test_what_a_page_would_fetch_is_found(text):
+    assert page.fetched_addresses(text)
+    assert not page.fetched_addresses('<a href="https://example.org">a link</a>')
 
 
 # --- make site -----------------------------------------------------------------------------------
 
 
-def test_every_notebook_has_its_page_and_no_link_is_dead(site):
+def test_every_notebook_has_its_page_and_nothing_is_wrong_with_it(site, capsys):
     wanted = {path.stem for path in course.notebook_paths(solutions=True)} | {"index", "TEACHING"}
     assert wanted == {path.stem for path in site.glob("*.html")}
-    assert dead_links(site) == []
+    assert "error" not in capsys.readouterr().out
     for path in site.glob("*.html"):
-        text = path.read_text(encoding="utf-8")
-        assert build.fetched_addresses(text) == [] and text.count('aria-current="page"') <= 1
-        assert Links(text).bare == [], f"{path.name}: images without alt text"
+        assert path.read_text(encoding="utf-8").count('aria-current="page"') <= 1
+    assert 'class="explorer-' in (site / "index.html").read_text(encoding="utf-8")
 
 
-def test_a_dead_link_is_found_and_a_missing_file_is_no_link(folder, tmp_path, capsys):
-    text = "[a](02_next.ipynb) [b](../README.md#x) [c](01_toy.ipynb#Summary) [d](#Nowhere)"
-    nb = course.read(folder / "01_toy.ipynb")
-    nb.cells.append(nbformat.v4.new_markdown_cell(text))
-    nbformat.write(nb, folder / "01_toy.ipynb")
+@pytest.mark.parametrize(
+    ("prose", "problem"),
+    [
+        ("[d](#Nowhere)", "#Nowhere leads nowhere"),
+        ("[d](01_toy.ipynb#Nowhere)", "01_toy.html#Nowhere leads nowhere"),
+        ("## Summary", "the id Summary stands 2 times"),
+        ('<img src="data:image/png;base64,xx">', "pictures without alternative text: 1"),
+        ("![](data:image/png;base64,xx)", "pictures without alternative text: 1"),
+        ("![x](https://example.org/x.png)", "would fetch <img alt="),
+    ],
+)
+def test_what_is_wrong_with_a_page_is_said(folder, tmp_path, capsys, prose, problem):
+    add_prose(folder, prose)
+    _, code = built(folder, tmp_path)
+    errors = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error: ")]
+    assert code == 1 and len(errors) == 1
+    assert errors[0].startswith("error: 01_toy.html: ") and problem in errors[0]
+
+
+@pytest.mark.parametrize("address", ["", "someone/vae-hands-on"])
+def test_links_lead_to_pages_and_to_the_files_of_the_repository(
+    folder, tmp_path, monkeypatch, address
+):
+    add_prose(folder, "[a](02_next.ipynb) [b](../README.md#x) [c](01_toy.ipynb#Summary)")
     (folder / "TEACHING.md").write_text("# Teach\n\n[a lesson](01_toy.ipynb)\n", encoding="utf-8")
-    arguments = ["site", "--notebooks", str(folder), "--build", str(tmp_path)]
-    assert build.main(arguments) == 0
-    assert dead_links(tmp_path / "site") == ["01_toy.html: #Nowhere"]
-    page = (tmp_path / "site" / "01_toy.html").read_text(encoding="utf-8")
-    assert '<a title="not among these pages">b</a>' in page
-    assert '<a href="01_toy.html#Summary">c</a>' in page
-    search = (tmp_path / "site" / "headings.js").read_text(encoding="utf-8")
-    assert '"01_toy.html#Summary", "Summary", "Train a toy"' in search
-    nb.cells[0].source += "\n\n![x](https://example.org/x.png)"
+    monkeypatch.setattr(generate, "address_of", lambda _: address)
+    tree, code = built(folder, tmp_path)
+    a, b, c = tree.select("main p")[-1].select("a")
+    files = f"https://github.com/{address}/blob/main"
+    assert a.get("href") == (f"{files}/notebooks/02_next.ipynb" if address else None)
+    assert b.get("href") == (f"{files}/README.md#x" if address else None)
+    assert (code, c["href"]) == (0, "01_toy.html#Summary")
+
+
+def test_folded_cells_stay_folded_under_a_name(folder, tmp_path):
+    nb = course.read(folder / "01_toy.ipynb")
+    hidden = {"jupyter": {"source_hidden": True}}
+    shown = nbformat.v4.new_output("stream", name="stdout", text="seen")
+    nb.cells += [
+        fake_notebook.code("# @title Fetch & go\nfetch = 1", **hidden),
+        fake_notebook.code("if course.quick:\n    n = 1", "quick-sizes", **hidden),
+        fake_notebook.code("lesson.close()", "closing", outputs=[shown], **hidden),
+        fake_notebook.code("draw = 1", **hidden),
+    ]
     nbformat.write(nb, folder / "01_toy.ipynb")
-    capsys.readouterr()
-    assert build.main(arguments) == 1, "a page that asks the network for a picture"
-    assert "error: 01_toy.ipynb would fetch" in capsys.readouterr().out
+    tree, _ = built(folder, tmp_path)
+    folded = tree.select("main details")
+    assert [part.summary.get_text() for part in folded] == [
+        "Fetch & go",
+        "Smaller sizes, for tests",
+        "Compare with the published run",
+        "Show the code",
+    ]
+    assert not any(part.has_attr("open") for part in folded)
+    assert "seen" in [pre.get_text() for pre in tree.select("figure.output > pre")]
+    assert not any("seen" in part.get_text() for part in folded)
 
 
-def opened(browser, path):
-    """Open a page and wait until its formulas are set; return its console's lines."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    browser.get_log("browser")
-    browser.get(path.as_uri())
-    ready = "return window.MathJax && MathJax.Hub && MathJax.Hub.queue.pending === 0 && "
-    ready += "!MathJax.Hub.queue.running && document.readyState === 'complete'"
-    WebDriverWait(browser, 60).until(lambda page: page.execute_script(ready))
-    return browser.get_log("browser")
-
-
-def requests_outside(browser):
-    """Return the addresses outside the site that the open page asked for."""
-    names = browser.execute_script(
-        "return performance.getEntriesByType('resource').map(e => e.name)"
+def test_all_kinds_of_outputs_are_shown_and_alt_texts_kept(folder, tmp_path):
+    error = nbformat.v4.new_output(
+        "error", ename="E", evalue="v", traceback=["\x1b[31mE\x1b[0m: <v>"]
     )
-    return [name for name in names if not name.startswith(("data:", "file:"))]
+    html = nbformat.v4.new_output("execute_result", {"text/html": "<b id='own'>x</b>"})
+    nb = course.read(folder / "01_toy.ipynb")
+    nb.cells.append(fake_notebook.code("x", outputs=[html, error]))
+    nbformat.write(nb, folder / "01_toy.ipynb")
+    tree, _ = built(folder, tmp_path)
+    assert tree.select_one("main img")["alt"] == 'a "<dot>"'
+    shown = [part.get_text().strip() for part in tree.select("figure.output")]
+    assert shown[1:3] == ["1", "1"], "what is printed, and the value of the last line"
+    assert tree.select_one("figure.output > #own").get_text() == "x"
+    assert tree.select_one("figure.output > pre.error").get_text().strip() == "E: <v>"
 
 
-def test_a_lesson_in_the_browser(site, browser):
-    from selenium.webdriver.common.keys import Keys
-
-    lesson = next(p for p in sorted(site.glob("*.html")) if 'class="explorer-' in p.read_text())
-    assert opened(browser, lesson) == [] and requests_outside(browser) == []
-    assert len(browser.find_elements("css selector", ".MathJax, .MathJax_Display")) > 10
-    assert not browser.find_elements("css selector", ".MathJax_Error")
-    broken = "return [...document.images].filter(i => !i.complete || !i.naturalWidth).length"
-    assert browser.execute_script(broken) == 0
-    assert browser.find_elements("css selector", 'img[src^="data:image/gif"]')
-    canvas = browser.find_element("css selector", '[class^="explorer-"] canvas')
-    said = browser.find_element("css selector", '[class^="explorer-"] [aria-live]')
-    before = said.text
-    browser.execute_script("arguments[0].focus()", canvas)
-    canvas.send_keys(Keys.ARROW_RIGHT)
-    assert said.text != before and said.text.startswith("z = (")
+def test_tables_scroll_in_a_box_and_an_empty_corner_is_no_heading(folder, tmp_path):
+    add_prose(folder, "| | b |\n| --- | --- |\n| c | d |")
+    tree, _ = built(folder, tmp_path)
+    assert [th.get_text() for th in tree.select("div.scroll > table th")] == ["b"]
+    assert [td.get_text() for td in tree.select("div.scroll > table td")] == ["", "c", "d"]
 
 
-def test_the_search_leads_to_a_heading(site, browser):
-    from selenium.webdriver.common.keys import Keys
+def test_the_search_holds_prose_and_code_and_nothing_that_is_folded_or_computed(folder, tmp_path):
+    folded = fake_notebook.code("folded = 1", **{"jupyter": {"source_hidden": True}})
+    printed = nbformat.v4.new_output("stream", name="stdout", text="computed")
+    nb = course.read(folder / "01_toy.ipynb")
+    prose = "## A *new* $z$\n\nWords, $x$ and $\\frac{p}{q}$.\n\n| cell |\n| --- |\n| row |"
+    nb.cells += [
+        nbformat.v4.new_markdown_cell(prose),
+        fake_notebook.code("shown = 1", outputs=[printed]),
+        folded,
+    ]
+    nbformat.write(nb, folder / "01_toy.ipynb")
+    tree, _ = built(folder, tmp_path)
+    address, where, heading, text = searched(tmp_path / "site")[-1]
+    assert (where, heading) == ("Train a toy", "A new z")
+    assert tree.find(id=address.removeprefix("01_toy.html#")).name == "h2"
+    assert text.strip() == "Words, x and …. cell row shown = 1"
+    contents = tree.select("nav.headings a")
+    assert [link.get_text() for link in contents][-1] == "A new z"
 
-    assert opened(browser, site / "index.html") == [] and requests_outside(browser) == []
-    box = browser.find_element("css selector", "nav input")
-    box.send_keys("exercises")
-    links = browser.find_elements("css selector", "nav li a")
-    assert len(links) >= len(course.notebook_paths()) and links[0].is_displayed()
-    box.send_keys(" zzz")
-    assert not browser.find_elements("css selector", "nav li")
-    assert "No heading" in browser.find_element("css selector", "nav ul").text
-    box.send_keys(Keys.ESCAPE)
-    assert not browser.find_element("css selector", "nav ul").is_displayed()
-    box.send_keys("network", Keys.ENTER)
-    assert "#" in browser.current_url and browser.current_url.startswith(site.as_uri())
-    here = browser.execute_script(
-        "return document.getElementById(decodeURIComponent(location.hash.slice(1))).textContent"
-    )
-    assert "network" in here.lower() or "network" in browser.title.lower()
+
+def test_a_lesson_leads_to_its_neighbours_and_solutions(site):
+    lessons = [path.stem for path in course.notebook_paths()]
+    tree = BeautifulSoup((site / f"{lessons[1]}.html").read_text("utf-8"), "html.parser")
+    around = [link["href"] for link in tree.select("nav.around a")]
+    assert around == [f"{lessons[0]}.html", "02_solutions.html", f"{lessons[2]}.html"]
+    tree = BeautifulSoup((site / "02_solutions.html").read_text("utf-8"), "html.parser")
+    assert [link["href"] for link in tree.select("nav.around a")] == [f"{lessons[1]}.html"]

@@ -10,224 +10,241 @@ usage: build.py run [NUMBER] [--notebooks FOLDER] [--build FOLDER]
 
 import argparse
 import base64
-import html
 import json
-import re
 import shutil
 import sys
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import jupyter_server_mathjax
 import nbformat
-from jinja2 import DictLoader
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from nbconvert import HTMLExporter
 
 import course
 import generate
+import page
 
 TITLE = "Variational autoencoders, hands on"
-SITE_OPENING = f"""# {TITLE}
-
-Numbered lessons that lead from raw pixels to an inverse autoregressive flow, in TensorFlow (Keras
-3) and TensorFlow Probability. What you see was executed: derivations end in checks, and the outputs
-of a lesson come from one run."""
-RUN_OPENING = f"""# {TITLE}
-
-Run in the *quick* profile on the embedded sample, which checks that every lesson works: the numbers
-and pictures are those of a very short training on small data. The committed notebooks hold the real
-ones."""
-
-# nbconvert's page without what it would fetch (require.js, Mermaid), with the alt texts it forgets,
-# and with the one font that the bundled MathJax carries: it would ask for others too, for an empty
-# one and for the MathML that it hides for screen readers.
-TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js -%}<link rel="icon" href="data:,">{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}
-<script type="text/x-mathjax-config">
-var nowhere = {src: "local('none')"};
-MathJax.Hub.Config({
-  "HTML-CSS": {availableFonts: [], preferredFont: null, imageFont: null, webFont: "STIX-Web",
-    styles: {"@font-face": nowhere}},
-  NativeMML: {styles: Object.fromEntries(
-    [1, 2, 3, 4, 5, 6].map(k => ["@font-face /*" + k + "*/", nowhere]))},
-  showMathMenu: false
-});
-</script>
-{{ super() }}
-{%- endblock -%}
-{%- block body_header -%}
-{{ super() }}
-{{ resources.navigation }}
-{%- endblock -%}
-{%- block data_png scoped -%}
-{%- set alt = output | get_metadata('alt', 'image/png') or '' -%}
-{%- set alt = alt | escape_html_keep_quotes | replace('"', '&quot;') -%}
-{{ super() | replace('<img', '<img alt="' ~ alt ~ '"') }}
-{%- endblock -%}
-"""
+SITE_OPENING = """Notebooks that lead from raw pixels to flows in the posterior and in the prior, in
+TensorFlow (Keras 3) and TensorFlow Probability. Each idea is derived, built in plain code, checked,
+and then trained on two CPU cores. What you see on these pages was executed: the outputs of a lesson
+come from one run."""
+RUN_OPENING = """Run in the quick profile on the embedded sample, which checks that every lesson
+works: the numbers and pictures are those of a very short training on small data. The committed
+notebooks hold the real ones."""
+DESIGN = Path(__file__).with_name("design")
 MATHJAX = "mathjax/MathJax.js?config=TeX-AMS-MML_HTMLorMML-full,Safe"
-FETCHED = re.compile(
-    r"""<(?:script|link|img|iframe|source)\b[^>]*\s(?:src|href)\s*=\s*["']?(?:https?:)?//[^"'>]*"""
-    r"""|(?:\bimport\(?|@import|url\()\s*["']?https?://[^"')]*""",
-    re.IGNORECASE,
-)
-LINK = re.compile(r'''(?<=<a )href="([^":#]+)(#[^"]*)?"''')
-HEADING = re.compile(r'<h[1-4] id="([^"]+)">(.*?)<a class="anchor-link"', re.DOTALL)
+FOLDED = {"quick-sizes": "Smaller sizes, for tests", "closing": "Compare with the published run"}
+LAYOUT = Environment(loader=FileSystemLoader(DESIGN), autoescape=True, undefined=StrictUndefined)
 
 
-def fetched_addresses(page: str) -> list[str]:
-    """Return what a browser would fetch to show the page; plain links do not count."""
-    return FETCHED.findall(page)
+def summary(cell) -> str:
+    """Return what stands in place of a folded cell."""
+    first = cell.source.split("\n")[0]
+    if first.startswith("# @title "):
+        return first.removeprefix("# @title ")
+    return next((FOLDED[tag] for tag in course.tags(cell) if tag in FOLDED), "Show the code")
 
 
-def to_html(nb, title: str, navigation: str) -> str:
-    """Return the notebook as a page that loads nothing but what lies in the folder beside it."""
+def cells_of(nb):
+    """Return the cells of a notebook as a tree of HTML, wide tables in boxes that scroll."""
     exporter = HTMLExporter(
-        template_file="offline.html.j2",
-        extra_loaders=[DictLoader({"offline.html.j2": TEMPLATE})],
-        mathjax_url=MATHJAX,
+        template_file="cells.html.j2",
+        extra_loaders=[FileSystemLoader(DESIGN)],
+        filters={"summary": summary},
+        anchor_link_text="#",
         sanitize_html=False,
     )
-    resources = {"metadata": {"name": title}, "navigation": navigation}
-    return exporter.from_notebook_node(nb, resources)[0]
+    body = page.parse(exporter.from_notebook_node(nb)[0])
+    for table in body.find_all("table"):
+        table.wrap(body.new_tag("div", attrs={"class": "scroll"}))
+    for heading in body.find_all("th"):
+        if not heading.get_text(strip=True):
+            heading.name = "td"  # an empty corner heads nothing
+    for link in body.select("a.anchor-link"):
+        link["aria-label"] = "Link to this section"
+    first = body.select_one("h1 + p")
+    if first and " · " in first.get_text():
+        first["class"] = ["bar"]
+    return body
 
 
-def linked(page: str, names: set[str]) -> str:
-    """Return the page with its links to notebooks leading to their pages.
+@dataclass
+class Lesson:
+    """What the pages say of a lesson; `remark` is how a run of it went."""
 
-    `names` are the stems of the pages, which lie in one folder. A link to any other file keeps its
-    text only: that file does not stand beside the pages.
-    """
+    path: Path
+    nb: dict
+    remark: str = ""
 
-    def new(match) -> str:
-        stem = Path(match[1]).stem
-        if stem not in names:
-            return 'title="not among these pages"'
-        return f'href="{stem}.html{match[2] or ""}"'
-
-    return LINK.sub(new, page)
-
-
-def headings(page: str) -> list[tuple[str, str]]:
-    """Return (anchor, text) of the headings of a page."""
-    return [
-        (anchor, html.unescape(re.sub(r"<[^>]+>", "", text)).replace("$", "").strip())
-        for anchor, text in HEADING.findall(page)
-    ]
+    def __post_init__(self):
+        self.stem, self.number = self.path.stem, self.path.name[:2]
+        self.answers = f"{self.number}_solutions"
+        self.title, self.sentence = course.title_and_sentence(self.nb)
 
 
 class Pages:
-    """A folder of pages with one bar of links above each, and one search of all their headings.
+    """A folder of pages with one list of contents beside each, and one search of all their text.
 
     Parameters
     ----------
     folder : Path
-        Is made; MathJax is put into it.
-    bar : dict of str
-        {stem of a page: label}: what the bar leads to.
-    others : iterable of str
-        Stems of pages that the bar does not name but links may lead to.
+        Is made; MathJax and the design are put into it.
+    lessons : list of Lesson
+        What the list of contents leads to.
+    others : dict of str
+        {stem: title} of pages that it names after them.
+    unlisted : iterable of str
+        Stems of pages that it does not name but links may lead to.
     """
 
-    def __init__(self, folder: Path, bar: dict, others=()):
-        self.folder, self.bar, self.names = folder, bar, {*bar, *others}
-        self.headings = []
+    def __init__(self, folder: Path, lessons: list[Lesson], others: dict, unlisted=()):
+        self.folder, self.lessons = folder, lessons
+        self.index, self.written = [], []
+        self.contents = {"index": ("", "Overview")}
+        self.contents |= {lesson.stem: (lesson.number, lesson.title) for lesson in lessons}
+        self.contents |= {stem: ("", title) for stem, title in others.items()}
+        self.names = {*self.contents, *unlisted}
+        address = generate.address_of(course.ROOT)
+        self.address = address and f"{generate.GITHUB}/{address}/blob/{generate.BRANCH}"
         static = Path(jupyter_server_mathjax.__file__).parent / "static"
         shutil.copytree(static, folder / "mathjax", dirs_exist_ok=True)
+        (folder / "design").mkdir(exist_ok=True)
+        for name in ("site.css", "site.js", "icon.svg"):
+            shutil.copy(DESIGN / name, folder / "design")
 
-    def navigation(self, current: str) -> str:
-        """Return the bar above one page."""
-        links = []
-        for stem, label in self.bar.items():
-            here = " aria-current=page" if stem == current else ""
-            links.append(f'<a href="{stem}.html"{here}>{html.escape(label)}</a>')
-        text = Path(__file__).with_name("navigation.html").read_text(encoding="utf-8")
-        return text.replace("PAGES", "\n".join(links))
+    def around(self, stem: str) -> list[tuple[str, str, str]]:
+        """Return (stem, role, title) of the pages before and after one, and of its solutions."""
+        for place, lesson in enumerate(self.lessons):
+            if stem == lesson.answers:
+                return [(lesson.stem, "lesson", lesson.title)]
+            if stem == lesson.stem:
+                before, after = self.lessons[:place][-1:], self.lessons[place + 1 :][:1]
+                answers = [lesson.answers] if lesson.answers in self.names else []
+                return [
+                    *((other.stem, "previous", other.title) for other in before),
+                    *((other, "solutions", "of the exercises") for other in answers),
+                    *((other.stem, "next", other.title) for other in after),
+                ]
+        return []
 
-    def add(self, stem: str, nb) -> list[str]:
-        """Write a notebook as the page `stem`; return the addresses that it would fetch."""
-        title = course.title_and_sentence(nb)[0] or stem
-        page = linked(to_html(nb, title, self.navigation(stem)), self.names)
-        self.headings += [(f"{stem}.html#{at}", text, title) for at, text in headings(page)]
-        (self.folder / f"{stem}.html").write_text(page, encoding="utf-8")
-        return fetched_addresses(page)
+    def add(self, stem: str, nb, folder: str = "notebooks") -> None:
+        """Write a notebook, which lies in that folder of the course, as the page `stem`."""
+        title, sentence = course.title_and_sentence(nb)
+        body = cells_of(nb)
+        page.lead(body, self.names, folder, self.address)
+        sections = page.sections(body)
+        title = title or stem
+        self.index += [
+            (f"{stem}.html#{part.anchor}", title, part.text, part.content) for part in sections
+        ]
+        self.write(
+            "page.html.j2",
+            stem,
+            title=title,
+            sentence=sentence,
+            headings=[part for part in sections if part.level in (2, 3)],
+            formulas=True,
+            body=str(body),
+            around=self.around(stem),
+        )
 
-    def finish(self) -> Path:
-        """Write what the search looks through; return the page to open first."""
-        script = f"const HEADINGS = {json.dumps(self.headings, ensure_ascii=False)};\n"
-        (self.folder / "headings.js").write_text(script, encoding="utf-8")
-        return self.folder / "index.html"
+    def add_front(self, opening: str, explorer: dict | None = None, summary: str = "") -> None:
+        """Write the front page: the opening, an explorer to try, a card for each lesson."""
+        self.write(
+            "index.html.j2",
+            "index",
+            title=TITLE,
+            sentence=" ".join(opening.split()),
+            headings=[],
+            formulas=False,
+            body=str(cells_of(prose(opening))),
+            explorer=explorer,
+            cards=[self.card(lesson) for lesson in self.lessons],
+            summary=summary,
+        )
+
+    def card(self, lesson: Lesson) -> dict:
+        """Return what the front page shows of a lesson."""
+        picture, alt = generate.picture_of(lesson.nb)
+        solutions = lesson.answers if lesson.answers in self.names else ""
+        picture = base64.b64encode(picture).decode()
+        return vars(lesson) | {"picture": picture, "alt": alt, "solutions": solutions}
+
+    def write(self, template: str, stem: str, **parts) -> None:
+        """Write one page."""
+        text = LAYOUT.get_template(template).render(
+            course=TITLE, contents=self.contents, stem=stem, mathjax=MATHJAX, **parts
+        )
+        path = self.folder / f"{stem}.html"
+        path.write_text(text, encoding="utf-8")
+        self.written.append(path)
+
+    def finish(self) -> int:
+        """Write what the search looks through; print and count what is wrong with the pages."""
+        script = f"const SECTIONS = {json.dumps(self.index, ensure_ascii=False)};\n"
+        (self.folder / "search.js").write_text(script, encoding="utf-8")
+        found = page.problems(self.written)
+        for problem in found:
+            print(f"error: {problem}")
+        return len(found)
 
 
-def entry(path: Path, nb, remark: str) -> str:
-    """Return what the front page says of a lesson: its sentence, its picture and a remark."""
-    title, sentence = course.title_and_sentence(nb)
-    parts = [f"## {path.name[:2]} {title}", sentence]
-    picture, alt = generate.picture_of(nb)
-    if picture:
-        data = base64.b64encode(picture).decode()
-        image = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
-        parts.append(f'<a href="{path.name}">{image}</a>')
-    return "\n\n".join([*parts, f"[Read the lesson]({path.name}){remark and f' · {remark}'}"])
-
-
-def prose(*texts: str):
+def prose(text: str):
     """Return a notebook of prose alone."""
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text) for text in texts])
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+
+
+def explorer_of(lessons: list[Lesson]) -> dict | None:
+    """Return the first explorer that stands among the outputs of the lessons."""
+    for lesson in lessons:
+        for cell in lesson.nb["cells"]:
+            for output in cell.get("outputs", ()):
+                html = "".join(output.get("data", {}).get("text/html", ""))
+                if html.startswith('<div class="explorer-'):
+                    return {"stem": lesson.stem, "number": lesson.number, "html": html}
+    return None
 
 
 def run(paths: list[Path], build: Path) -> int:
-    """Execute the lessons and write their pages; return how many failed."""
-    pages = Pages(build, {"index": "Course"} | {path.stem: path.name[:2] for path in paths})
-    entries, failures, total = [], 0, 0.0
-    for path in paths:
-        nb = course.read(path)
-        print(f"{path.name} …", end=" ", flush=True)
-        done = course.run(nb, path.parent, course.QUICK | {"VAE_BUILD": str(build)})
-        nbformat.write(nb, build / path.name)
-        fetched, error = pages.add(path.stem, nb), done.error
-        if fetched and not error:
-            error = f"its page, which would fetch {', '.join(fetched)}"
-        failures, total = failures + bool(error), total + done.seconds
+    """Execute the lessons and write their pages; return how many failed, or are wrong."""
+    lessons = [Lesson(path, course.read(path)) for path in paths]
+    pages = Pages(build, lessons, others={})
+    failures, total = 0, 0.0
+    for lesson in lessons:
+        print(f"{lesson.path.name} …", end=" ", flush=True)
+        done = course.run(lesson.nb, lesson.path.parent, course.QUICK | {"VAE_BUILD": str(build)})
+        nbformat.write(lesson.nb, build / lesson.path.name)
+        pages.add(lesson.stem, lesson.nb)
+        failures, total = failures + bool(done.error), total + done.seconds
         memory = f", {done.memory} MB" if done.memory else ""
-        print(
-            f"{done.seconds:.0f} s{memory}, {f'FAILED in {error}' if error else 'ok'}", flush=True
-        )
-        status = f"**failed in** {html.escape(error)}" if error else "ok"
-        entries.append(entry(path, nb, f"{done.seconds:.0f} s, {status}"))
+        status = f"FAILED in {done.error}" if done.error else "ok"
+        print(f"{done.seconds:.0f} s{memory}, {status}", flush=True)
+        lesson.remark = f"{done.seconds:.0f} s, {status}"
     count = "1 lesson" if len(paths) == 1 else f"{len(paths)} lessons"
-    summary = f"{count}, {failures} failed, {timedelta(seconds=round(total))}"
-    pages.add("index", prose(RUN_OPENING, *entries, summary))
-    print(f"{summary}; open {pages.finish()}")
-    return failures
+    said = f"{count}, {failures} failed, {timedelta(seconds=round(total))}"
+    pages.add_front(RUN_OPENING, summary=said)
+    print(f"{said}; open {build / 'index.html'}")
+    return failures + pages.finish()
 
 
 def site(paths: list[Path], folder: Path) -> int:
-    """Write the committed notebooks as a static site; return how many pages would fetch a thing."""
+    """Write the committed notebooks as a static site; return how much is wrong with it."""
     notebooks = course.notebook_paths(folder=paths[0].parent, solutions=True)
-    bar = {"index": "Course"} | {path.stem: path.name[:2] for path in paths}
+    lessons = [Lesson(path, course.read(path)) for path in paths]
     teaching = paths[0].with_name("TEACHING.md")
-    if teaching.exists():
-        bar["TEACHING"] = "Teaching"
-    pages = Pages(folder, bar, others=[path.stem for path in notebooks])
-    entries, fetched = [], {}
+    others = {"TEACHING": "Teach with this course"} if teaching.exists() else {}
+    pages = Pages(folder, lessons, others, unlisted=[path.stem for path in notebooks])
     for path in notebooks:
-        nb = course.read(path)
-        fetched[path.name] = pages.add(path.stem, nb)
-        if path in paths:
-            answers = f"{path.name[:2]}_solutions"
-            link = f"[solutions]({answers}.ipynb)" if answers in pages.names else ""
-            entries.append(entry(path, nb, link))
-    if teaching.exists():
-        fetched["TEACHING.md"] = pages.add("TEACHING", prose(teaching.read_text("utf-8")))
-    fetched["index"] = pages.add("index", prose(SITE_OPENING, *entries))
-    print(f"{len(fetched)} pages, {len(pages.headings)} headings; open {pages.finish()}")
-    for name, addresses in fetched.items():
-        if addresses:
-            print(f"error: {name} would fetch {', '.join(addresses)}")
-    return sum(map(bool, fetched.values()))
+        inside = "notebooks" if path in paths else "notebooks/solutions"
+        pages.add(path.stem, course.read(path), inside)
+    if others:
+        pages.add("TEACHING", prose(teaching.read_text("utf-8")))
+    pages.add_front(SITE_OPENING, explorer_of(lessons))
+    print(f"{len(pages.names)} pages, {len(pages.index)} sections; open {folder / 'index.html'}")
+    return pages.finish()
 
 
 def main(arguments: list[str]) -> int:
