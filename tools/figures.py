@@ -16,8 +16,6 @@ import re
 import sys
 from pathlib import Path
 
-from nbformat import v4
-
 import course
 
 SWITCH = "%matplotlib inline\n%config InlineBackend.figure_formats = ['png', 'svg']"
@@ -90,7 +88,8 @@ def write(found: dict[str, bytes], number: str, folder: Path) -> None:
 def run(path: Path, environment: dict, folder: Path) -> str:
     """Run a lesson and write its figures; return what went wrong, "" if nothing did."""
     nb, number = course.read(path), path.name[:2]
-    nb["cells"].insert(0, v4.new_code_cell(SWITCH))
+    first = next(cell for cell in nb["cells"] if cell["cell_type"] == "code")
+    first["source"] = f"{SWITCH}\n{course.source_of(first)}"
     if error := course.run(nb, path.parent, environment).error:
         return f"failed in {error}"
     try:
