@@ -7,10 +7,11 @@
 #   make execute          run the lessons again on the real data and store outputs (NB=01 for one)
 #   make lessons          the same, compared strictly with the published run; writes nothing (NB=01)
 #   make publish-values   measure the numbers of a lesson anew: data/published.toml (NB=01)
-#   make generate         taught cells, first cells, README tables and pictures, from their sources
+#   make generate         taught cells, first cells, README tables and pictures, TEACHING's tables
 #   make agree            whether what is generated is up to date, and notebooks keep the rules
 #   make lint             ruff on code and notebooks, spelling, length of functions
 #   make student          students' copies, without outputs and solutions, in build/student/
+#   make figures          the figures of the lessons for slides, as SVG, in build/figures/ (NB=07)
 #   make links REPO=…     where the course is published, owner/name on GitHub: links and first cells
 #   make site             a static site of the committed notebooks in build/site/; needs no network
 #   make verify-results   rerun recorded numbers (KEY=02/ for some of them)
@@ -36,7 +37,7 @@ KEY ?=
 
 .DEFAULT_GOAL := run
 .PHONY: run test test-unit test-notebooks e2e lab execute lessons publish-values generate agree lint \
-  student links site verify-results clean venv
+  student figures links site verify-results clean venv
 
 run: $(STAMP)
 	$(RUN) tools/build.py run $(NB)
@@ -68,9 +69,11 @@ publish-values: $(STAMP)
 
 generate: $(STAMP)
 	$(RUN) tools/generate.py
+	$(RUN) tools/teaching.py
 
 agree: $(STAMP)
 	$(RUN) tools/generate.py --check
+	$(RUN) tools/teaching.py --check
 	$(RUN) tools/hygiene.py
 
 lint: $(STAMP)
@@ -81,6 +84,9 @@ lint: $(STAMP)
 
 student: $(STAMP)
 	$(RUN) tools/exercises.py $(NB)
+
+figures: $(STAMP)
+	$(RUN) tools/figures.py $(NB)
 
 links: $(STAMP)
 	$(RUN) tools/generate.py $(if $(filter command line,$(origin REPO)),--address "$(REPO)")

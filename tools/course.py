@@ -75,6 +75,12 @@ def tags(cell) -> list:
     return cell["metadata"].get("tags", [])
 
 
+def heading_of(cell) -> tuple[int, str] | None:
+    """Return rank and text of the heading that a cell opens with; None where it opens with none."""
+    found = re.match(r"(#{1,6}) +(.+)", source_of(cell))
+    return (len(found[1]), found[2]) if found and cell["cell_type"] == "markdown" else None
+
+
 def title_and_sentence(nb) -> tuple[str, str]:
     """Return the H1, and the first sentence of the first paragraph below it, as plain text."""
     prose = "\n\n".join(source_of(c) for c in nb["cells"] if c["cell_type"] == "markdown")

@@ -245,11 +245,11 @@ def notebooks(root: Path, address: str) -> dict[Path, bytes]:
 # --- README.md and pictures ----------------------------------------------------------------------
 
 
-def with_block(text: str, name: str, body: str) -> str:
+def with_block(text: str, name: str, body: str, page: str = "README.md") -> str:
     """Return text with body between the two marks of that name; ValueError where they lack."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
-        raise ValueError(f"README.md needs one {begin} and, below it, one {end}")
+        raise ValueError(f"{page} needs one {begin} and, below it, one {end}")
     before, rest = text.split(begin)
     return f"{before}{begin}\n{body}{end}{rest.split(end)[1]}"
 
