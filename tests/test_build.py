@@ -175,7 +175,7 @@ def test_links_lead_to_pages_and_to_the_files_of_the_repository(
     monkeypatch.setattr(generate, "address_of", lambda _: address)
     tree, code = built(folder, tmp_path)
     a, b, c = tree.select("main p")[-1].select("a")
-    files = f"https://github.com/{address}/blob/main"
+    files = f"https://github.com/{address}/blob/{generate.RELEASE}"
     assert a.get("href") == (f"{files}/notebooks/02_next.ipynb" if address else None)
     assert b.get("href") == (f"{files}/README.md#x" if address else None)
     assert (code, c["href"]) == (0, "01_toy.html#Summary")

@@ -108,7 +108,7 @@ class Pages:
         self.contents |= {stem: ("", title) for stem, title in others.items()}
         self.names = {*self.contents, *unlisted}
         address = generate.address_of(course.ROOT)
-        self.address = address and f"{generate.GITHUB}/{address}/blob/{generate.BRANCH}"
+        self.address = address and f"{generate.GITHUB}/{address}/blob/{generate.RELEASE}"
         static = Path(jupyter_server_mathjax.__file__).parent / "static"
         shutil.copytree(static, folder / "mathjax", dirs_exist_ok=True)
         (folder / "design").mkdir(exist_ok=True)
