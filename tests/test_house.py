@@ -20,8 +20,8 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 # A module imports from those before it only. Its exercises come last: they check what is taught.
 ORDER = (
     "course.settings course.checks course.progress course.files course.style course.datasets data "
-    "networks flows likelihoods priors bounds vae clinic course.runs training evaluation plots "
-    "course.records course.widgets course.lesson course.exercises"
+    "shards networks flows likelihoods priors bounds vae clinic course.runs cluster training "
+    "evaluation plots course.records course.widgets course.lesson course.exercises"
 ).split()
 
 
@@ -81,8 +81,10 @@ def reads_environment(path):
 
 
 def test_settings_alone_reads_the_variables():
+    """The course's own; `cluster` reads TF_CONFIG, and gives its workers their variables."""
     readers = {name for name, path in modules().items() if reads_environment(path)}
-    assert readers == {"course.settings"}
+    assert readers == {"course.settings", "cluster"}
+    assert "VAE_" not in modules()["cluster"].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("folder", ["helpers", "tools"])

@@ -57,7 +57,8 @@ PARTS = {  # what is called of each study, and numbers that it must record
     "time_to_elbo": ([], ["time_to_elbo_conv/times_faster", "time_to_elbo_mlp/seconds"]),
     "tuning_thread": ([], ["mlp_200/tuning_thread_seconds_ratio_2_steps"]),
 }
-NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "study")
+OTHERS = {"study", "worker", "reader"}  # the last two: test_workers.py, test_shards.py
+NAMES = sorted({path.stem for path in FOLDER.glob("*.py")} - OTHERS)
 
 
 @pytest.fixture
