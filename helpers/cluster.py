@@ -317,11 +317,12 @@ def rehearse(
     folder = Path(folder).resolve()
     with _started(script, settings, folder, count) as workers:
         _wait_for_end(workers, seconds)
-        for index, worker in enumerate(workers):
-            if worker.poll():
-                raise ClusterError(_failure(folder, index, worker.returncode))
-            if worker.returncode is None:
-                raise ClusterError(f"worker {index} did not end within {seconds:g} s")
+        codes = [worker.poll() for worker in workers]
+        for index, code in enumerate(codes):
+            if code:
+                raise ClusterError(_failure(folder, index, code))
+        if None in codes:
+            raise ClusterError(f"worker {codes.index(None)} did not end within {seconds:g} s")
     outputs = [(folder / f"worker-{index}.out").read_text() for index in range(count)]
     return [json.loads(output.strip().split("\n")[-1]) for output in outputs]
 

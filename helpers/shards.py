@@ -30,6 +30,7 @@ FEATURES = {
     "shape": tf.io.FixedLenFeature((3,), tf.int64),
     "image": tf.io.FixedLenFeature((), tf.string),
 }
+BLOCK = 1000  # records that are shuffled among themselves
 _NAME = re.compile(r"images-(\d{5})-of-(\d{5})\.tfrecord")
 _LENGTH, _CHECKSUM = struct.Struct("<Q"), 4  # a record: length, checksum, content, checksum
 
@@ -82,16 +83,17 @@ def read_shards(
 ) -> tf.data.Dataset:
     """Return the images of a folder of shards, each once, in an order drawn by (seed, epoch).
 
-    The files are read in that order, a record of each in turn. `policy` says how a strategy deals
-    the images out to several workers; a dataset that no strategy distributes yields all of them.
+    The files are opened in a random order and read in turn, a record of each; every thousand
+    records are shuffled among themselves. `policy` says how a strategy deals the images out to
+    several workers; a dataset that no strategy distributes yields all of them.
 
     Parameters
     ----------
     folder : path-like
         Written by `write_shards`.
     policy : {"file", "data"}
-        Each worker reads files of its own, so the order depends on how many workers there are; or
-        all read all files, and each keeps its share of every batch.
+        Each worker reads files of its own, so that the batches depend on how many workers there
+        are; or all read all files, and each keeps its share of every batch.
     workers : int
         How many there will be: under "file" there must be a file for each.
     seed, epoch : int
@@ -121,6 +123,11 @@ def read_shards(
     first = tf.io.parse_single_example(next(iter(tf.data.TFRecordDataset(paths[0]))), FEATURES)
     shape = first["shape"].numpy()
 
+    def shuffled(block: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        key = data.noise_key(seed, epoch, 1 + block, "order")  # 0 is that of the files
+        ranks = tf.random.stateless_uniform([tf.size(records)], key, alg="philox")
+        return block + 1, tf.gather(records, tf.argsort(ranks, stable=True))
+
     def image_of(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         parts = tf.io.parse_single_example(record, FEATURES)
         return parts["index"], tf.reshape(tf.io.decode_raw(parts["image"], tf.uint8), shape)
@@ -128,9 +135,11 @@ def read_shards(
     order = data.epoch_order(len(paths), seed, epoch).numpy()
     files = tf.data.Dataset.from_tensor_slices([str(paths[k]) for k in order])
     records = files.interleave(tf.data.TFRecordDataset, cycle_length=len(paths), block_length=1)
+    # Blocks are counted by `scan`: `enumerate` reads no file, and TensorFlow could not deal it out.
+    blocks = records.batch(BLOCK).scan(tf.constant(0, tf.int64), shuffled)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = POLICIES[policy]
-    return data.without_autotune(records.map(image_of).with_options(options))
+    return data.without_autotune(blocks.unbatch().map(image_of).with_options(options))
 
 
 def find_shards(folder: str | os.PathLike) -> list[Path]:

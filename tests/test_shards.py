@@ -2,6 +2,7 @@
 
 import collections
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -63,9 +64,19 @@ def test_the_order_depends_on_seed_and_epoch_alone(written):
     for (seed, epoch), order in orders.items():
         assert indices(shards.read_shards(written, seed=seed, epoch=epoch)) == order
     assert len({tuple(order) for order in orders.values()}) == 4
-    assert [index % 4 for index in orders[0, 0][:8]] == [
-        index % 4 for index in orders[0, 0][:4]
-    ] * 2
+
+
+def test_records_are_shuffled_in_blocks(written, monkeypatch):
+    monkeypatch.setattr(shards, "BLOCK", 8)
+    order = indices(shards.read_shards(written))
+    assert [sorted(order[k : k + 8]) for k in (0, 8)] == [[*range(8)], [*range(8, 16)]]
+    assert len({tuple(np.argsort(order[k : k + 8])) for k in (0, 8)}) == 2, "each in its own way"
+
+
+def test_no_seed_of_tensorflow_changes_the_order(written):
+    order = indices(shards.read_shards(written))
+    keras.utils.set_random_seed(9)
+    assert indices(shards.read_shards(written)) == order
 
 
 # --- Several workers -----------------------------------------------------------------------------

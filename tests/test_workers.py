@@ -1,87 +1,63 @@
 """Trainings of several workers that are killed: they go on, and end as if nobody had touched them.
 
-Each starts the processes of tools/studies/worker.py on this machine, on the sample of MNIST.
+All that trains runs in a process of its own; the tests judge what it found.
 """
 
 import json
-import random
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
-import course
+import killed_workers
 from helpers import cluster
-from helpers.cluster import ClusterError
 from helpers.course.runs import RunFolder
+from helpers.vae import VAE
+from killed_workers import EPOCHS, STEPS
 from tiny_model import run
 
-WORKER = course.ROOT / "tools" / "studies" / "worker.py"
-EPOCHS, STEPS = 6, 8  # steps of an epoch
-SETTINGS = {
-    "images": 90,  # the last batch is ragged
-    "model": {"latent_dim": 2, "hidden_dim": [3], "seed": 3},
-    "fit": {
-        "epochs": EPOCHS,
-        "batch_size": 12,
-        "protocol": "dynamic",
-        "seed": 7,
-        "ema_momentum": 0.9,
-        "verbose": 1,
-    },
-}
-KILLS = {2: [(1,), (0,), (0, 1), (1,)], 3: [(2,), (0, 1)]}  # who is killed, one rehearsal each
+HERE = Path(__file__).parent
+several = pytest.mark.skipif(sys.platform == "win32", reason="copies of a process, signals")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def surroundings():
-    """A proxy that nobody can reach, and a PYTHONPATH of somebody's own."""
-    names = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:9")
-    names |= {"no_proxy": "", "PYTHONPATH": "/nowhere", "VAE_DATA": "embedded"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("no_grpc_proxy", raising=False)
-        for name, value in names.items():
-            patch.setenv(name, value)
-        yield
+@pytest.fixture(scope="module", params=killed_workers.KILLS)
+def runs(request, tmp_path_factory):
+    """Of two and of three workers: a run that nobody touches, and one that is killed repeatedly.
+
+    Around them are a proxy that nobody can reach, and a PYTHONPATH of somebody's own.
+    """
+    folder, count = tmp_path_factory.mktemp("run"), request.param
+    environment = os.environ | dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    environment |= {"PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)]), "no_proxy": ""}
+    environment |= {"VAE_DATA": "embedded"}
+    environment.pop("no_grpc_proxy", None)
+    done = subprocess.run(
+        [sys.executable, HERE / "killed_workers.py", folder, str(count)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.strip().split("\n")[-1])
+    return SimpleNamespace(count=count, folder=folder, **found)
 
 
 def last_state(folder):
     """All that the last checkpoint of a run holds: of the model, and of its optimizer."""
-    path = max((folder / "run").glob("epoch-*.npz"))
-    with np.load(path) as saved:
+    with np.load(max(folder.glob("run/epoch-*.npz"))) as saved:
         return [saved[name] for name in saved.files if name != "record"]
 
 
-def newest(folder):
-    """The last epoch that a folder has a checkpoint of, 0 where there is none."""
-    return max((int(path.name[6:11]) for path in folder.glob("epoch-*.npz")), default=0)
-
-
-@pytest.fixture(scope="module", params=KILLS)
-def runs(request, tmp_path_factory):
-    """Of two and of three workers: a run that nobody touches, and one that is killed repeatedly."""
-    count = request.param
-    folders = [tmp_path_factory.mktemp(f"{name}{count}") for name in ("whole", "killed")]
-    whole = cluster.rehearse(WORKER, SETTINGS, folders[0], count=count)
-    steps = sorted(random.Random(count).sample(range(1, (EPOCHS - 1) * STEPS), len(KILLS[count])))
-    kills = []
-    for killed, step in zip(KILLS[count], steps, strict=True):
-        before = newest(folders[1] / "run")
-        ended = cluster.rehearse_failure(
-            WORKER, SETTINGS, folders[1], kill=killed, step=step, count=count
-        )
-        first = int(cluster.read_progress(folders[1], killed[0])[0, 0])
-        kills.append(
-            SimpleNamespace(killed=killed, step=step, before=before, first=first, ended=ended)
-        )
-    resumed = cluster.rehearse(WORKER, SETTINGS, folders[1], count=count)
-    return SimpleNamespace(count=count, folders=folders, whole=whole, kills=kills, resumed=resumed)
-
-
+@several
 def test_all_workers_end_with_one_model(runs):
     for results in (runs.whole, runs.resumed):
         assert [result["worker"] for result in results] == list(range(runs.count))
@@ -91,41 +67,48 @@ def test_all_workers_end_with_one_model(runs):
     assert runs.whole[0]["loss"][-1] < runs.whole[0]["loss"][0]
 
 
+@several
 def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(runs):
     assert runs.resumed[0]["weights"] == runs.whole[0]["weights"]
     assert runs.resumed[0]["loss"] == runs.whole[0]["loss"]
-    one, other = map(last_state, runs.folders)
+    one, other = (last_state(runs.folder / name) for name in ("whole", "killed"))
     assert len(one) == len(other) and all(map(np.array_equal, one, other))
 
 
+@several
 def test_every_kill_hit_and_every_start_went_on_from_the_newest_checkpoint(runs):
     for kill in runs.kills:
-        assert {kill.ended[worker].code for worker in kill.killed} == {-9}
-        assert kill.first == kill.before * STEPS + 1
-        assert kill.step <= max(kill.ended[worker].step for worker in kill.killed) < EPOCHS * STEPS
+        assert [kill["codes"][worker] for worker in kill["kill"]] == [-9] * len(kill["kill"])
+        assert kill["first"] == kill["before"] * STEPS + 1
+        reached = max(kill["steps"][worker] for worker in kill["kill"])
+        assert kill["step"] <= reached < EPOCHS * STEPS
+    assert runs.kills[-1]["before"] > 0, "some training was resumed"
 
 
-def test_those_that_were_not_killed_notice(runs):
-    left = [
-        worker for kill in runs.kills for worker in kill.ended if worker.worker not in kill.killed
+@several
+def test_those_that_were_not_killed_notice_and_fail(runs):
+    codes = [
+        code
+        for kill in runs.kills
+        for worker, code in enumerate(kill["codes"])
+        if worker not in kill["kill"]
     ]
-    assert left and all(worker.code not in (None, 0) for worker in left), left
+    assert codes and not {0, None} & set(codes), codes
 
 
+@several
 def test_the_chief_alone_writes(runs):
-    folder = runs.folders[0]
+    folder = runs.folder / "whole"
     model = keras.saving.load_model(folder / "model.keras")
-    assert cluster.fingerprint(model) == runs.whole[0]["weights"]
+    assert isinstance(model, VAE) and cluster.fingerprint(model) == runs.whole[0]["weights"]
     assert json.loads((folder / "result.json").read_text()) == runs.whole[0]
-    names = sorted(path.name.split(".")[0] for path in (folder / "run").glob("*.npz"))
+    names = sorted(path.name.split(".")[0] for path in folder.glob("run/*.npz"))
     assert names == ["epoch-00005", "epoch-00006", "final-00006"]
 
 
+@several
 def test_another_number_of_workers_is_another_run(runs):
-    if runs.count == 3:
-        pytest.skip("once is enough")
-    with pytest.raises(ClusterError, match=r"other settings: replicas was 2, is 1$"):
-        cluster.rehearse(WORKER, SETTINGS, runs.folders[0], count=1)
+    assert f"other settings: replicas was {runs.count}, is 1" in runs.alone
 
 
 # --- What they agree on, in one process ----------------------------------------------------------
@@ -216,7 +199,7 @@ def test_another_worker_than_the_chief_writes_nothing(tmp_path):
         other.finish(state(1.0), 1, None)
         assert sorted(tmp_path.iterdir()) == before
         chief.save(state(1.0), [{}])
-        assert newest(tmp_path) == 1
+        assert killed_workers.newest(tmp_path) == 1
 
 
 def test_seconds_are_refused_with_several_workers(monkeypatch):
