@@ -29,6 +29,10 @@ HINT = 'write it with cluster.config_for(["host-a:12345", "host-b:12345"], index
 NETWORK = Path("/proc/net/dev")  # where Linux counts the bytes of each network device
 PORTS = range(20_000, 30_000)  # below those that systems give to outgoing connections
 POLL = 0.02  # seconds between two looks at the workers
+# A line that ends a traceback, or TensorFlow's reason why the sum with the others failed.
+ERROR = re.compile(
+    r"[\w.]+(Error|Exception|Interrupt|Diverged|Timeout)\b|Collective ops is aborted"
+)
 
 
 class ClusterError(RuntimeError):
@@ -267,6 +271,8 @@ class Ended:
     worker : int
     code : int or None
         Of the process, below 0 where a signal ended it; None: it was still waiting for the others.
+    seconds : float or None
+        From the kill until it ended.
     step : int
         The last one in its progress file.
     error : str
@@ -275,6 +281,7 @@ class Ended:
 
     worker: int
     code: int | None
+    seconds: float | None
     step: int
     error: str
 
@@ -351,6 +358,11 @@ def rehearse_failure(
     patience : float
         Seconds for the others to notice it; then they are ended too.
 
+    Returns
+    -------
+    list of Ended
+        One for each worker, in their order.
+
     Raises
     ------
     ClusterError
@@ -358,25 +370,21 @@ def rehearse_failure(
     """
     folder = Path(folder).resolve()
     with _started(script, settings, folder, count) as workers:
-        deadline = time.monotonic() + seconds
-        while not any(_last_step(folder, index) >= step for index in kill):
-            for index, worker in enumerate(workers):
-                if worker.poll() is not None:
-                    text = _failure(folder, index, worker.returncode)
-                    raise ClusterError(f"before step {step} {text}")
-            if time.monotonic() > deadline:
-                raise ClusterError(f"step {step} did not come within {seconds:g} s")
-            time.sleep(POLL)
+        _wait_for_step(workers, folder, kill, step, seconds)
+        start, ended = time.monotonic(), {}
         for index in kill:
             workers[index].kill()  # SIGKILL; on Windows TerminateProcess
-        for index in kill:
-            workers[index].wait()
-        _wait_for_end(workers, patience, failing=False)
-        codes = [worker.poll() for worker in workers]
-    return [
-        Ended(index, code, _last_step(folder, index), _last_error(folder, index))
-        for index, code in enumerate(codes)
-    ]
+        while len(ended) < count and time.monotonic() < start + patience:
+            for index, worker in enumerate(workers):
+                if worker.poll() is not None:
+                    ended.setdefault(index, (worker.returncode, time.monotonic() - start))
+            time.sleep(POLL)
+    found = []
+    for index in range(count):
+        code, after = ended.get(index, (None, None))
+        error = _last_error(folder, index)
+        found.append(Ended(index, code, after, _last_step(folder, index), error))
+    return found
 
 
 def free_addresses(count: int) -> list[str]:
@@ -428,12 +436,27 @@ def _environment(config: str) -> dict[str, str]:
     }
 
 
-def _wait_for_end(workers: list[subprocess.Popen], seconds: float, *, failing: bool = True) -> None:
-    """Wait until all workers have ended, or one has failed (if `failing`), at most so long."""
+def _wait_for_end(workers: list[subprocess.Popen], seconds: float) -> None:
+    """Wait until all workers have ended, or one has failed, at most so long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and any(worker.poll() is None for worker in workers):
-        if failing and any(worker.poll() for worker in workers):
+        if any(worker.poll() for worker in workers):
             return  # the others would wait for it
+        time.sleep(POLL)
+
+
+def _wait_for_step(
+    workers: list[subprocess.Popen], folder: Path, some: Sequence[int], step: int, seconds: float
+) -> None:
+    """Wait until one of some workers has written a step; raise if it does not come."""
+    deadline = time.monotonic() + seconds
+    while not any(_last_step(folder, index) >= step for index in some):
+        for index, worker in enumerate(workers):
+            if worker.poll() is not None:
+                text = _failure(folder, index, worker.returncode)
+                raise ClusterError(f"before step {step} {text}")
+        if time.monotonic() > deadline:
+            raise ClusterError(f"step {step} did not come within {seconds:g} s")
         time.sleep(POLL)
 
 
@@ -452,7 +475,5 @@ def _last_error(folder: Path, worker: int) -> str:
     """Return the last line in which a worker names an error, or its last line at all, or ""."""
     lines = (folder / f"worker-{worker}.err").read_text(errors="replace").split("\n")
     lines = [line for line in lines if line.strip()]
-    errors = [
-        line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt|Diverged)\b", line)
-    ]
+    errors = [line for line in lines if ERROR.match(line)]
     return (errors or lines or [""])[-1]

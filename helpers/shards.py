@@ -120,26 +120,26 @@ def read_shards(
         )
     for path in paths:
         count_records(path)
-    first = tf.io.parse_single_example(next(iter(tf.data.TFRecordDataset(paths[0]))), FEATURES)
-    shape = first["shape"].numpy()
+    first = next(iter(tf.data.TFRecordDataset(paths[0])))
+    shape = tf.io.parse_single_example(first, FEATURES)["shape"].numpy()
 
-    def shuffled(block: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        key = data.noise_key(seed, epoch, 1 + block, "order")  # 0 is that of the files
-        ranks = tf.random.stateless_uniform([tf.size(records)], key, alg="philox")
-        return block + 1, tf.gather(records, tf.argsort(ranks, stable=True))
-
-    def image_of(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        parts = tf.io.parse_single_example(record, FEATURES)
-        return parts["index"], tf.reshape(tf.io.decode_raw(parts["image"], tf.uint8), shape)
+    def shuffled(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        parts = tf.io.parse_example(records, FEATURES)
+        indices, pixels = parts["index"], tf.io.decode_raw(parts["image"], tf.uint8)
+        # The first image tells the blocks apart: a counter TensorFlow could not deal out.
+        key = data.noise_key(seed, epoch, 1 + indices[0], "order")  # 0 is that of the files
+        ranks = tf.random.stateless_uniform([tf.size(indices)], key, alg="philox")
+        order = tf.argsort(ranks, stable=True)
+        images = tf.reshape(pixels, (-1, *shape))
+        return tf.gather(indices, order), tf.gather(images, order)
 
     order = data.epoch_order(len(paths), seed, epoch).numpy()
     files = tf.data.Dataset.from_tensor_slices([str(paths[k]) for k in order])
     records = files.interleave(tf.data.TFRecordDataset, cycle_length=len(paths), block_length=1)
-    # Blocks are counted by `scan`: `enumerate` reads no file, and TensorFlow could not deal it out.
-    blocks = records.batch(BLOCK).scan(tf.constant(0, tf.int64), shuffled)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = POLICIES[policy]
-    return data.without_autotune(blocks.unbatch().map(image_of).with_options(options))
+    images = records.batch(BLOCK).map(shuffled).unbatch()
+    return data.without_autotune(images.with_options(options))
 
 
 def find_shards(folder: str | os.PathLike) -> list[Path]:
