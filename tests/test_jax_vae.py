@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ FLAGS = "--xla_force_host_platform_device_count=4"
 SIZES = "--batch-size 32 --epochs 3 --latent-dim 4 --hidden-dim 32 16".split()
 IMPORTS = "import jax_vae\nimport keras\n"  # this order: jax_vae says what is missing
 CALL = "\njax_vae.main(sys.argv[1:])"
+IS_OLD = tuple(map(int, version("keras").split(".")[:2])) < (3, 10)
 needs_jax = pytest.mark.skipif(
-    importlib.util.find_spec("jax") is None, reason='JAX is missing: pip install -e ".[jax]"'
+    importlib.util.find_spec("jax") is None or IS_OLD,
+    reason='needs Keras 3.10 and JAX: pip install -e ".[jax]"',
 )
 
 # On one device, where there is no distribution, both mistakes change nothing.
@@ -126,10 +129,11 @@ def test_a_layout_that_fits_no_weight_is_noticed(images):
     assert compare(images, 2, code=NOT_SPLIT)[2, "model"]["share_of_weights"] == 1
 
 
-REFUSED = {
+REFUSED = {  # the last one by a Keras that says it is 3.9.2
     "--devices 8": "8 devices are asked for, and 4 are there",
     "--batch-size 30": "a batch of 30 cannot be dealt out to [2, 4]",
     "--epochs 1": "1 epochs: give two, since the first epoch compiles",
+    "": "Keras 3.9.2 draws other noise on several devices: take 3.10",
 }
 
 
@@ -137,6 +141,8 @@ REFUSED = {
 def test_what_cannot_be_compared_is_refused(images):
     code = """
 for given in sys.argv[2:]:
+    if not given:
+        keras.__version__ = "3.9.2"
     try:
         jax_vae.main([sys.argv[1], *given.split()])
     except SystemExit as error:

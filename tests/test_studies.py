@@ -67,12 +67,7 @@ PARTS = {  # what is called of each study, and numbers that it must record
     "time_to_elbo": ([], ["time_to_elbo_conv/times_faster", "time_to_elbo_mlp/seconds"]),
     "tuning_thread": ([], ["mlp_200/tuning_thread_seconds_ratio_2_steps"]),
 }
-OTHERS = {
-    "study",
-    "jax_vae",
-    "reader",
-    "worker",
-}  # the last three: test_jax_vae.py, test_shards.py, test_workers.py
+OTHERS = {"study", "jax_vae", "reader", "worker"}  # run by test_jax_vae, test_shards, test_workers
 NAMES = sorted({path.stem for path in FOLDER.glob("*.py")} - OTHERS)
 
 

@@ -6,7 +6,7 @@
 XLA_FLAGS makes four devices of one CPU; where there are GPUs, leave it out. IMAGES.npy holds binary
 images (n, …), as `numpy.save` writes them. The last line of the output is JSON: for each number of
 devices the loss of each epoch, how far loss and weights are from those of one device, and images/s.
-It needs neither TensorFlow nor the course's helpers.
+It needs Keras 3.10 or later, and neither TensorFlow nor the course's helpers.
 """
 
 import argparse
@@ -156,6 +156,8 @@ def arguments(given):
     options = parser.parse_args(given)
     if keras.config.backend() != "jax":
         parser.error(f"Keras runs on {keras.config.backend()}: set KERAS_BACKEND=jax")
+    if tuple(map(int, keras.__version__.split(".")[:2])) < (3, 10):
+        parser.error(f"Keras {keras.__version__} draws other noise on several devices: take 3.10")
     there = len(keras.distribution.list_devices())
     if max(options.devices) > there:
         parser.error(
