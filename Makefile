@@ -109,7 +109,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	echo "creating $(VENV) with $$("$$python" -V), a few minutes the first time"; \
 	"$$python" -m venv $(VENV) || { \
 	  echo "error: 'python -m venv' failed; on Debian and Ubuntu install the package python3-venv" >&2; exit 1; }
-	@$(RUN) -m pip install -q --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e ".[dev]"
+	@$(RUN) -m pip install -q --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e ".[dev,jax]"
 	@touch $@
 
 clean:

@@ -11,13 +11,14 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from helpers import data
+from helpers import cluster, data
 from helpers.course.checks import (
     as_uint8_images,
     check_choice,
@@ -241,12 +242,14 @@ def fit(
     run_dir : path-like, optional
         Where checkpoints go. The same call goes on after an interruption, and ends with the bits of
         a run that was never interrupted; a run that is finished, or that a callback stopped, is
-        only loaded. With more epochs it goes on too, unless it ended in a cosine.
+        only loaded. With more epochs it goes on too, unless it ended in a cosine. Several workers
+        give the same folder, which all of them see: the chief alone writes, and they go on from
+        the newest checkpoint that every worker can load.
     callbacks : iterable of keras.callbacks.Callback
         Their state is not restored: let them depend on the epoch alone.
     seconds : float, optional
         Training seconds, over all runs in `run_dir`, after which the epoch under way is the last;
-        the cosine still spans `epochs`.
+        the cosine still spans `epochs`. Not with several workers, whose clocks differ.
     steps_per_execution : int
         At most so many steps in one call of TensorFlow; fewer where they do not divide an epoch.
     verbose : {"auto", 0, 1}
@@ -271,7 +274,7 @@ def fit(
     _check_plain(steps_per_execution=steps_per_execution, seconds=seconds, verbose=verbose, **plain)
     task = _Task(model, as_uint8_images(images), labels, validation, optimizer, plain)
     with contextlib.ExitStack() as stack:
-        folder = None if run_dir is None else stack.enter_context(RunFolder(run_dir))
+        folder = None if run_dir is None else stack.enter_context(task.open(run_dir))
         planned = epochs if folder is None else task.agree_with(folder)
         stack.enter_context(model.distribute_strategy.scope())
         task.compile(planned, steps_per_execution)
@@ -328,6 +331,8 @@ class _Task:
         trained = {id(weight) for weight in self.model.trainable_weights}
         frozen = [i for i, w in enumerate(self.model.weights) if id(w) not in trained]
         return self.plain | {
+            # Each of them draws noise of its own.
+            "replicas": self.model.distribute_strategy.num_replicas_in_sync,
             "images": array_digest(self.images),
             "labels": array_digest(self.labels),
             "validation": array_digest(self.validation),
@@ -337,6 +342,13 @@ class _Task:
             "precision": self.model.dtype_policy.name,
             "code": method_digests(type(self.model)),
         }
+
+    def open(self, run_dir: str | os.PathLike) -> RunFolder:
+        """Return the run's folder, as the worker that this process is."""
+        strategy = self.model.distribute_strategy
+        several = cluster.worker_count(strategy) > 1
+        share = partial(cluster.share, strategy) if several else None
+        return RunFolder(run_dir, worker=cluster.worker_index(strategy), share=share)
 
     def agree_with(self, folder: RunFolder) -> int:
         """Return for how many epochs the run in a folder was planned; raise if it is another."""
@@ -391,6 +403,8 @@ class _Run(keras.callbacks.Callback):
         model.optimizer.build(model.trainable_variables)
         self.state = [*model.variables, *model.optimizer.variables]
         self.folder, self.epochs = folder, epochs
+        if seconds is not None and cluster.worker_count(model.distribute_strategy) > 1:
+            raise ValueError("the clocks of several workers differ: give epochs, and no seconds")
         self.budget = math.inf if seconds is None else seconds
         self.history = History()
         self.stopped = False  # by a callback

@@ -179,6 +179,32 @@ def test_a_helper_is_taught_once_and_must_be_there(written, capsys):
             generate.helper_source(name, written)
 
 
+@pytest.mark.parametrize(
+    ("shown", "magics"),
+    [
+        ("", ["%%writefile worker.py"]),
+        ("print(2)", ["%%writefile worker.py"]),
+        ("%%writefile {folder}/worker.py\nprint(2)", ["%%writefile {folder}/worker.py"]),
+        ("%%capture\n%%writefile a.py\n", ["%%capture", "%%writefile a.py"]),
+    ],
+)
+def test_a_taught_file_stands_whole_below_the_magic_of_its_cell(written, capsys, shown, magics):
+    (written / "tools").mkdir()
+    (written / "tools" / "worker.py").write_text('"""Two\n\nlines."""\n\nprint(1)\n')
+    nb, cell = _taught(written)
+    cell.metadata.taught, cell.source = "tools/worker.py", shown
+    _taught(written, nb)
+    assert generate.main(["--check"], written) == 1
+    assert "the cell of tools/worker.py differs from its source" in _lines(capsys)[0]
+    assert generate.main([], written) == 0
+    lines = [*magics, '"""Two', "", 'lines."""', "", "print(1)"]
+    assert _taught(written)[1].source == "\n".join(lines)
+    assert generate.main(["--check"], written) == 0
+    (written / "tools" / "worker.py").unlink()
+    with pytest.raises(SystemExit, match=r"'tools/worker\.py': there is no such file"):
+        generate.main([], written)
+
+
 # --- The address, README and pictures ------------------------------------------------------------
 
 

@@ -19,9 +19,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 # A module imports from those before it only. Its exercises come last: they check what is taught.
 ORDER = (
-    "course.settings course.checks course.progress course.files course.style course.datasets data "
-    "networks flows likelihoods priors bounds vae clinic course.runs training evaluation plots "
-    "course.records course.widgets course.lesson course.exercises"
+    "course.settings course.checks course.progress course.files course.style course.datasets "
+    "data shards networks flows likelihoods priors bounds scaling vae clinic course.runs "
+    "cluster training evaluation plots course.records course.widgets course.lesson "
+    "course.exercises"
 ).split()
 
 
@@ -81,8 +82,10 @@ def reads_environment(path):
 
 
 def test_settings_alone_reads_the_variables():
+    """The course's own; `cluster` reads TF_CONFIG, and gives its workers their variables."""
     readers = {name for name, path in modules().items() if reads_environment(path)}
-    assert readers == {"course.settings"}
+    assert readers == {"course.settings", "cluster"}
+    assert "VAE_" not in modules()["cluster"].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("folder", ["helpers", "tools"])
@@ -101,7 +104,7 @@ def test_constraints_pin_every_dependency(name):
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     pinned = {_name(line.split("==")[0]) for line in lines if "==" in line}
     assert len(pinned) == len(lines), "every line pins one package, once"
-    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+    wanted = sum(PROJECT["optional-dependencies"].values(), PROJECT["dependencies"])
     assert {_name(package) for package in wanted} - {"setuptools"} <= pinned
 
 

@@ -54,10 +54,21 @@ PARTS = {  # what is called of each study, and numbers that it must record
             *(f"{part}/validation_log_px" for part in MUON),
         ],
     ),
+    "scaling_study": (
+        ["batch_256_seed43", "noise_seed43", "bfloat16_seed44", "bfloat16_speed", "cost"],
+        [
+            "batch_256_root_seed43/validation_loss",
+            "noise_epoch1_seed43/noise_scale",
+            "bfloat16_seed44/elbo_difference",
+            "bfloat16_speed/step_ratio",
+            "cost/left_out_error",
+        ],
+    ),
     "time_to_elbo": ([], ["time_to_elbo_conv/times_faster", "time_to_elbo_mlp/seconds"]),
     "tuning_thread": ([], ["mlp_200/tuning_thread_seconds_ratio_2_steps"]),
 }
-NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "study")
+OTHERS = {"study", "jax_vae", "reader", "worker"}  # run by test_jax_vae, test_shards, test_workers
+NAMES = sorted({path.stem for path in FOLDER.glob("*.py")} - OTHERS)
 
 
 @pytest.fixture

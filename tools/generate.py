@@ -4,7 +4,8 @@ In the notebooks: the taught cells, whose one source is helpers/, the first cell
 fetches the course where a notebook was opened alone, and the line of links below a lesson's title.
 In README.md: the lessons, the results, the badges and an animation. In notebooks/pictures/: the
 first picture of each lesson, and that animation. A taught cell names what it shows in its metadata:
-{"taught": "helpers.vae:VAE.elbo"}.
+{"taught": "helpers.vae:VAE.elbo"}; one that writes a whole script, by %%writefile, names the file:
+{"taught": "tools/studies/one.py"}.
 
 usage: generate.py [--check]              --check changes nothing; exit 1 where something is stale
        generate.py --address OWNER/NAME   the course is published there on GitHub ("": nowhere)
@@ -15,6 +16,7 @@ import ast
 import base64
 import html
 import io
+import itertools
 import re
 import sys
 import textwrap
@@ -138,6 +140,29 @@ def _tree_and_comments(source: str) -> tuple[str, list[str]]:
     return ast.dump(ast.parse(source)), [t.string for t in tokens if t.type == tokenize.COMMENT]
 
 
+def taught_source(name: str, shown: str, root: Path = course.ROOT) -> str:
+    """Return what a taught cell has to show, in place of what it shows.
+
+    Of a definition that is `shown` itself where only line breaks differ. Of a file it is the text
+    below %%writefile; the cell keeps its first lines, those of magics.
+
+    Raises
+    ------
+    ValueError
+        There is nothing of that name.
+    """
+    if not name.endswith(".py"):
+        source = helper_source(name, root)
+        return shown if same_code(source, shown) else source
+    if not (root / name).is_file():
+        raise ValueError(f"{name!r}: there is no such file")
+    magics = list(itertools.takewhile(lambda line: line.startswith("%%"), shown.split("\n")))
+    if not any(line.startswith("%%writefile ") for line in magics):
+        magics = [f"%%writefile {Path(name).name}"]
+    text = (root / name).read_text(encoding="utf-8")
+    return "\n".join([*magics, text.rstrip("\n")])
+
+
 def taught_cells(nb) -> list[tuple[str, dict]]:
     """Return (name, cell) of every taught cell."""
     cells = [cell for cell in nb["cells"] if cell["cell_type"] == "code"]
@@ -153,8 +178,9 @@ def taught_problems(paths: list[Path], root: Path = course.ROOT) -> list[str]:
                 found.append(f"{path.name}: {name} is taught in {seen[name]} already")
             seen[name] = path.name
             try:
-                if not same_code(helper_source(name, root), course.source_of(cell)):
-                    found.append(f"{path.name}: the cell of {name} differs from helpers/")
+                shown = course.source_of(cell)
+                if taught_source(name, shown, root) != shown:
+                    found.append(f"{path.name}: the cell of {name} differs from its source")
             except ValueError as error:
                 found.append(f"{path.name}: {error}")
     return found
@@ -215,8 +241,9 @@ def refresh(nb, root: Path, address: str) -> None:
         raise ValueError(f"no cell has the id {FIRST_CELL_ID!r}: copy it from tools/template.ipynb")
     first.update(source=first_cell(address), metadata=FIRST_CELL_METADATA)
     for name, cell in taught_cells(nb):
-        source = helper_source(name, root)
-        if not same_code(source, course.source_of(cell)):
+        shown = course.source_of(cell)
+        source = taught_source(name, shown, root)
+        if source != shown:
             cell["source"] = source
 
 

@@ -4,6 +4,9 @@ It holds ``settings.json`` (what makes this run this one), a checkpoint for each
 epochs, ``epoch-<number>.<digest>.npz``, and, once the run has ended, its final weights,
 ``final-<number>.<digest>.npz``. The digest is that of the content: a file that was cut short or
 altered is seen, and left as it is. Only files whose name proves them to be ours are ever deleted.
+
+Several workers share one folder, on a file system that all of them see and on which a file gets its
+name at once: the first worker alone writes, and a run goes on from what every worker can load.
 """
 
 import hashlib
@@ -12,7 +15,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -35,6 +38,11 @@ class RunFolder:
     ----------
     path : str or path-like
         Made where it does not exist; ``~`` is the home folder.
+    worker : int
+        Of several that share the folder; 0 writes.
+    share : callable, optional
+        From the text of this worker to the list of all workers' texts; each worker calls it. None
+        where there is only one.
 
     Raises
     ------
@@ -42,12 +50,22 @@ class RunFolder:
         On entering: another training uses the folder.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        worker: int = 0,
+        share: Callable[[str], list[str]] | None = None,
+    ) -> None:
         self.path = Path(path).expanduser()
+        self.worker, self._share = worker, share
         self.settings: dict = {}
+        self._common: set[str] | None = None  # the files that every worker can load
 
     def __enter__(self) -> "RunFolder":
         self.path.mkdir(parents=True, exist_ok=True)
+        if self.worker:
+            return self
         self._lock = filelock.FileLock(self.path / ".lock", timeout=0)
         self._lock.acquire()
         for path in self.path.iterdir():
@@ -56,10 +74,13 @@ class RunFolder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._lock.release()
+        if not self.worker:
+            self._lock.release()
 
     def agree(self, settings: dict, *, may_extend: bool) -> int:
         """Check that these settings are those of the run in the folder, if there is one.
+
+        Several workers agree on what they load, too.
 
         Parameters
         ----------
@@ -76,17 +97,24 @@ class RunFolder:
         Raises
         ------
         ValueError
-            The folder holds a run of other settings, or its settings cannot be read.
+            The folder holds a run of other settings, its settings cannot be read, or another
+            worker has other settings.
         """
         self.settings = json.loads(as_json(settings))
+        planned = self._planned(may_extend)
+        return planned if self._share is None else self._agree_with_others(planned)
+
+    def _planned(self, may_extend: bool) -> int:
+        """Return for how many epochs the run in the folder was planned; raise if it is another."""
         path = self.path / "settings.json"
         if not path.exists():
             if any(self._files("epoch")):
                 raise ValueError(f"{path} is missing beside its checkpoints: choose another folder")
-            return settings["epochs"]
+            return self.settings["epochs"]
         old = _read_settings(path)
         planned, wanted = old["epochs"], self.settings["epochs"]
-        other = differences(old | {"epochs": wanted}, self.settings)
+        alone = {"replicas": 1}  # where settings do not say, as older ones
+        other = differences(alone | old | {"epochs": wanted}, alone | self.settings)
         if wanted < planned:
             other.append(f"epochs was {planned}, is {wanted}")
         if other:
@@ -99,12 +127,30 @@ class RunFolder:
             )
         return planned
 
+    def _agree_with_others(self, planned: int) -> int:
+        """Return the chief's plan, once all workers know which files each of them can load."""
+        files = [*self._files("epoch"), *self._files("final")]
+        own = {"settings": self.settings, "planned": planned}
+        own["files"] = [path.name for path in files if _is_whole(path)]
+        told = [json.loads(text) for text in self._share(json.dumps(own))]
+        for worker, other in enumerate(told):
+            if other_settings := differences(self.settings, other["settings"]):
+                raise ValueError(
+                    f"worker {worker} has other settings than worker {self.worker}: "
+                    f"{'; '.join(other_settings)}"
+                )
+        self._common = set.intersection(*(set(other["files"]) for other in told))
+        for path in files:
+            if path.name not in self._common:
+                print(f"{path.name} cannot be loaded by every worker: it is not used")
+        return told[0]["planned"]
+
     def save(self, state: Sequence[keras.Variable], epochs: list[dict]) -> None:
         """Write the checkpoint of the last of these epochs; delete the ones before the newest two.
 
         The settings are written with the first one: a run that failed before binds nobody.
         """
-        if not (self.path / "settings.json").exists():
+        if not self.worker and not (self.path / "settings.json").exists():
             write_whole(self.path / "settings.json", json.dumps(self.settings, indent=1).encode())
         self._write("epoch", len(epochs), state, epochs)
 
@@ -116,7 +162,7 @@ class RunFolder:
         ValueError
             It holds another number of arrays than `state`.
         """
-        for path in sorted(self._files("epoch"), reverse=True):
+        for path in sorted(self._usable("epoch"), reverse=True):
             found = self._read(path)
             if found is None:
                 continue
@@ -147,8 +193,14 @@ class RunFolder:
 
     def _final(self, done: int) -> tuple[list[np.ndarray], Any] | None:
         """Return the final weights after `done` epochs and their record."""
-        paths = [path for path in self._files("final") if _number(path) == done]
+        paths = [path for path in self._usable("final") if _number(path) == done]
         return next(filter(None, map(self._read, paths)), None)
+
+    def _usable(self, kind: str) -> Iterator[Path]:
+        """Yield the files of one kind that may be loaded, in no order, whole or damaged."""
+        for path in self._files(kind):
+            if self._common is None or path.name in self._common:
+                yield path
 
     def _files(self, kind: str) -> Iterator[Path]:
         """Yield the files of one kind, in no order, whole or damaged."""
@@ -159,8 +211,11 @@ class RunFolder:
 
     def _write(self, kind: str, number: int, state: Sequence[keras.Variable], record: Any) -> None:
         """Write a file of variables and a record; delete older files of the same kind."""
-        buffer = io.BytesIO()
+        # All workers read: what is kept on each of them, as metrics are, they have to sum.
         arrays = [_as_stored(variable.numpy()) for variable in state]
+        if self.worker:
+            return
+        buffer = io.BytesIO()
         np.savez(buffer, *arrays, record=json.dumps(record))
         path = self.path / f"{kind}-{number:05d}.{digest(buffer.getbuffer())}.npz"
         write_whole(path, buffer.getbuffer())
