@@ -24,6 +24,7 @@ SETTINGS = {
     "fit": {"epochs": EPOCHS, "batch_size": 12, "protocol": "dynamic", "seed": 7, "verbose": 1},
 }
 KILLS = {2: [(1,), (0,), (0, 1), (1,)], 3: [(2,), (0, 1)]}  # who is killed, one after the other
+NOTICED = 2  # the first kills of two workers: the one that is left has time to notice, ten seconds
 
 
 class Copy:
@@ -73,11 +74,11 @@ def newest(folder):
 def killed(folder, count):
     """Kill workers of a training again and again; say where each start began, and how it ended."""
     steps = random.Random(count).sample(range(1, (EPOCHS - 1) * STEPS), len(KILLS[count]))
-    for kill, step in zip(KILLS[count], sorted(steps), strict=True):
+    for number, (kill, step) in enumerate(zip(KILLS[count], sorted(steps), strict=True)):
         before = newest(folder / "run")
-        ended = cluster.rehearse_failure(
-            WORKER, SETTINGS, folder, kill=kill, step=step, count=count
-        )
+        patience = 60.0 if count == 2 and number < NOTICED else 0.2
+        options = {"kill": kill, "step": step, "count": count, "patience": patience}
+        ended = cluster.rehearse_failure(WORKER, SETTINGS, folder, **options)
         first = int(cluster.read_progress(folder, kill[0])[0, 0])
         yield {"kill": kill, "step": step, "before": before, "first": first} | {
             "codes": [worker.code for worker in ended],
@@ -92,10 +93,11 @@ def main(folder, count):
     found = {"whole": cluster.rehearse(WORKER, SETTINGS, whole, count=count)}
     found["kills"] = list(killed(touched, count))
     found["resumed"] = cluster.rehearse(WORKER, SETTINGS, touched, count=count)
-    try:
-        cluster.rehearse(WORKER, SETTINGS, whole, count=1)
-    except cluster.ClusterError as error:
-        found["alone"] = str(error)
+    if count == 2:
+        try:
+            cluster.rehearse(WORKER, SETTINGS, whole, count=1)
+        except cluster.ClusterError as error:
+            found["alone"] = str(error)
     print(json.dumps(found))
 
 
