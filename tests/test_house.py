@@ -19,8 +19,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 # A module imports from those before it only. Its exercises come last: they check what is taught.
 ORDER = (
-    "course.settings course.checks course.progress course.files course.style course.datasets data "
-    "networks flows likelihoods priors bounds vae clinic course.runs training evaluation plots "
+    "course.settings course.checks course.progress course.files course.style course.tables "
+    "course.datasets course.own_images course.facts data networks flows likelihoods priors bounds "
+    "vae course.runs training evaluation clinic transformer plots "
     "course.records course.widgets course.lesson course.exercises"
 ).split()
 
