@@ -43,7 +43,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Black and white; by default the lowest and the highest number of `fit`.
     likelihood : str
         A name in `helpers.likelihoods.LIKELIHOODS`. Training prepares the images by its first
-        protocol: "bernoulli" learns from tosses.
+        protocol: "bernoulli" learns from tosses. By default each of the 256 levels has a
+        probability.
     encoder, decoder : str
         Names in `helpers.networks`; by default multilayer perceptrons.
     hidden_dim : int or sequence of int
@@ -77,7 +78,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         *,
         image_shape: tuple[int, int, int] | None = None,
         pixel_range: tuple[float, float] | None = None,
-        likelihood: str = "bernoulli",
+        likelihood: str = "discretised_logistic",
         encoder: str = "gaussian_mlp",
         decoder: str | None = None,
         hidden_dim: Sizes = (200,),

@@ -31,15 +31,13 @@ def test_the_noise_floor_is_minus_the_entropy_of_the_tosses():
     entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p)).sum()
     assert noise_floor(images) == pytest.approx(-entropy / 2)
     assert noise_floor(images[:1]) == 0
-    # No guess of the tosses is better on average, and the right one is as good.
-    tosses = np.concatenate([data.prepare(images, "dynamic", epoch=e) for e in range(2000)])[1::2]
-    found = [
-        (tosses * np.log(q) + (1 - tosses) * np.log(1 - q))
-        for q in ([0.2, 0.4], [0.25, 0.4])
-        for q in [np.reshape(q, (1, 2, 1))]
-    ]
-    right, wrong = (part.sum(axis=(1, 2, 3)).mean() for part in found)
-    assert right == pytest.approx(-entropy, abs=0.06) and wrong < right
+    tosses = data.prepare(np.repeat(images[1:], 5000, axis=0), "dynamic")[:, 0, :, 0]
+
+    def score(guess):
+        return np.mean(np.sum(tosses * np.log(guess) + (1 - tosses) * np.log1p(-guess), axis=1))
+
+    # With the right probabilities a model reaches the floor, and with others it stays below.
+    assert score(p) == pytest.approx(-entropy, abs=0.04) and score(p) > score(p + [0.05, 0.0])
 
 
 @pytest.mark.parametrize("protocol", ["threshold", "static", "dynamic"])
@@ -71,8 +69,7 @@ def test_a_pixel_that_never_changes_is_cheaper_than_one_that_does():
     images = BYTES.copy()
     images[:, 0, 0] = 9
     log_p = np.log(evaluation._level_probabilities(images))
-    assert log_p[0, 0, 0, 9] > -0.8 and log_p[0, 0, 0].argmax() == 9
-    assert log_p[1, 1, 0].max() < -3
+    assert log_p[0, 0, 0].argmax() == 9 and log_p[0, 0, 0, 9] > log_p[1, 1, 0].max() + 1
 
 
 def test_reference_lines_refuse_what_does_not_fit():
