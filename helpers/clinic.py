@@ -306,10 +306,10 @@ def _test_code(patient: _Patient) -> list[Finding]:
     """Ask whether the code says anything about the image."""
     kl, latent_dim = float(patient.kl.mean()), patient.vae.latent_dim
     units = active_units(posterior_moments(patient.vae, patient.x)[0])
-    unused = f"only {units} of {latent_dim} dimensions are used: fewer would do"
+    unused = f"at most a quarter of the {latent_dim} dimensions is used"
     return [
         Finding("KL, honest", kl, "the code says next to nothing: collapse?" if kl < 0.5 else ""),
-        Finding("active units", units, unused if units < latent_dim / 4 else ""),
+        Finding("active units", units, unused if units <= latent_dim / 4 else ""),
     ]
 
 
@@ -322,9 +322,15 @@ def _test_pixels(patient: _Patient) -> list[Finding]:
     )
     low, high = float(p.min()), float(p.max())
     return [
-        Finding("darkest pixel", low, "nothing is black: a sigmoid too many?" if low > 0.1 else ""),
         Finding(
-            "brightest pixel", high, "nothing is white: a sigmoid too many?" if high < 0.9 else ""
+            "darkest pixel",
+            low,
+            "nothing is black: collapse, a sigmoid too many?" if low > 0.1 else "",
+        ),
+        Finding(
+            "brightest pixel",
+            high,
+            "nothing is white: collapse, a sigmoid too many?" if high < 0.9 else "",
         ),
     ]
 

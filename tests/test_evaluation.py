@@ -37,7 +37,9 @@ def test_the_noise_floor_is_minus_the_entropy_of_the_tosses():
         return np.mean(np.sum(tosses * np.log(guess) + (1 - tosses) * np.log1p(-guess), axis=1))
 
     # With the right probabilities a model reaches the floor, and with others it stays below.
-    assert score(p) == pytest.approx(-entropy, abs=0.04) and score(p) > score(p + [0.05, 0.0])
+    assert score(p) == pytest.approx(-entropy, abs=0.04) and score(p) > score(
+        np.add(p, [0.05, 0.0])
+    )
 
 
 @pytest.mark.parametrize("protocol", ["threshold", "static", "dynamic"])
