@@ -1,8 +1,8 @@
 """Shared code of the course "Variational autoencoders, hands on".
 
 Data flows one way: data -> networks -> flows -> likelihoods -> priors -> vae -> training ->
-evaluation -> plots. `helpers.clinic` holds the sick models of lesson 08, `helpers.cluster` and
-`helpers.shards` what several machines need, and `helpers.course` what no lesson teaches.
+evaluation -> clinic -> transformer -> plots. `helpers.cluster` and `helpers.shards` are for several
+machines, and `helpers.course` holds what no lesson teaches.
 
 Import it before TensorFlow, whose start-up log would land in the output of every notebook.
 """

@@ -13,11 +13,17 @@ from helpers.course.datasets import (
     ImageDataset,
     Split,
     fixed_order,
-    from_arrays,
-    from_folder,
     load,
     load_cifar10,
     load_mnist,
+)
+from helpers.course.facts import Facts, describe
+from helpers.course.own_images import (
+    from_arrays,
+    from_folder,
+    picture_sizes,
+    without_copies,
+    write_example_folder,
 )
 
 __all__ = [
@@ -26,11 +32,13 @@ __all__ = [
     "TEST_SEED",
     "DatasetInvalid",
     "DatasetUnavailable",
+    "Facts",
     "ImageDataset",
     "Split",
     "apply_protocol",
     "binarise",
     "dequantise",
+    "describe",
     "epoch_order",
     "from_arrays",
     "from_folder",
@@ -39,12 +47,15 @@ __all__ = [
     "load_mnist",
     "noise_key",
     "noise_seed",
+    "picture_sizes",
     "pipeline",
     "prepare",
     "random_subset",
     "rescale",
     "steps_per_epoch",
     "without_autotune",
+    "without_copies",
+    "write_example_folder",
 ]
 
 PROTOCOLS = ("threshold", "static", "dynamic", "dequantised", "grey")  # grey: x / 255, not binary

@@ -13,15 +13,22 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from scipy.special import xlogy
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from helpers.course.checks import check_choice, check_seed, check_whole, shown
+from helpers.course.checks import (
+    as_uint8_images,
+    check_choice,
+    check_seed,
+    check_whole,
+    shown,
+)
 from helpers.course.progress import progress
-from helpers.data import noise_seed
-from helpers.likelihoods import LIKELIHOODS
+from helpers.data import PROTOCOLS, TEST_SEED, noise_seed, prepare, rescale
+from helpers.likelihoods import BINARY_PROTOCOLS, LIKELIHOODS
 from helpers.priors import kl_to_standard_normal
 from helpers.vae import VAE, reparameterise
 
@@ -270,6 +277,87 @@ class _SparingDecoder:
             parallel_iterations=1,
         )
         return tf.reshape(tf.reshape(parts, [-1])[:count], tf.shape(z)[:2])
+
+
+# --- What a likelihood is measured by -----------------------------------------------------------
+
+PRIOR_IMAGES = 300  # that each pixel is taken to have been seen in, with the levels of all pixels
+
+
+def noise_floor(images: np.ndarray) -> float:
+    """Return the highest mean log p that any model can reach on fresh tosses of grey images.
+
+    Minus the entropy of the tosses, for the protocols "static" and "dynamic": what remains is
+    chance. Lesson 01.
+
+    Parameters
+    ----------
+    images : array
+        uint8, shape (n, h, w, c).
+
+    Returns
+    -------
+    float
+        Nats per image, 0 or below; 0 for images that are binary already.
+    """
+    images = as_uint8_images(images)
+    p = np.arange(256) / 255
+    negative_entropy = xlogy(p, p) + xlogy(1 - p, 1 - p)  # of each level
+    return float(np.mean([negative_entropy[image].sum() for image in images]))
+
+
+def independent_pixels(
+    train: np.ndarray, test: np.ndarray, protocol: str, *, seed: int = TEST_SEED
+) -> np.ndarray:
+    """Log-likelihood of images if every pixel were drawn by itself: the line to beat.
+
+    Each pixel has the distribution that it has in the training images: of 0 and 1, as in lesson 01,
+    or of the 256 levels. The levels are counted as if `PRIOR_IMAGES` images more had been seen,
+    with the levels of all pixels of the channel, so that no level is impossible.
+
+    Parameters
+    ----------
+    train, test : array
+        uint8, shapes (n, h, w, c) and (m, h, w, c).
+    protocol : str
+        One of `helpers.data.PROTOCOLS`. For "dequantised" it is the log of a density, as a
+        Gaussian's; for "grey" the log-probability of 8-bit pixels.
+    seed : int
+        Of the tosses of the test images, as for `helpers.data.prepare`.
+
+    Returns
+    -------
+    np.ndarray
+        Nats, shape (m,).
+    """
+    train, test = as_uint8_images(train), as_uint8_images(test)
+    check_choice("protocol", protocol, PROTOCOLS)
+    if train.shape[1:] != test.shape[1:]:
+        raise ValueError(f"train {train.shape} and test {test.shape}: give images of one shape")
+    if protocol in BINARY_PROTOCOLS:
+        # Over many epochs the tosses of an image average to its grey values.
+        seen = prepare(train, "threshold") if protocol == "threshold" else rescale(train)
+        p = (seen.sum(axis=0, dtype=np.float64) + 1) / (len(seen) + 2)  # never 0 or 1
+        x = prepare(test, protocol, seed=seed)
+        return np.array([(xlogy(b, p) + xlogy(1 - b, 1 - p)).sum() for b in x])
+    log_p = np.log(_level_probabilities(train))
+    per_image = [np.take_along_axis(log_p, image[..., None], axis=-1).sum() for image in test]
+    # A dequantised pixel lies anywhere in its level, which is 1/256 wide.
+    width = np.log(256) * test[0].size if protocol == "dequantised" else 0.0
+    return np.array(per_image) + width
+
+
+def _level_probabilities(train: np.ndarray) -> np.ndarray:
+    """Return the probability of each level in each pixel, (h, w, c, 256)."""
+    channels = train.shape[-1]
+    by_channel = [np.bincount(train[..., c].ravel(), minlength=256) for c in range(channels)]
+    prior = np.array(by_channel) + 0.5  # nothing is impossible
+    prior /= prior.sum(axis=-1, keepdims=True)
+    counts = np.zeros((*train.shape[1:], 256))
+    places = np.indices(train.shape[1:], sparse=True)
+    for image in train:
+        counts[(*places, image)] += 1
+    return (counts + PRIOR_IMAGES * prior) / (len(train) + PRIOR_IMAGES)
 
 
 # --- What the latents do -------------------------------------------------------------------------

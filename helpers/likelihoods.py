@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from helpers.course.checks import check_choice
-from helpers.data import PROTOCOLS
+from helpers.course.tables import Table
+from helpers.data import PROTOCOLS, Facts
 
 tfd = tfp.distributions
 
@@ -229,3 +231,130 @@ register(
         check_support=check_grey_levels,
     )
 )
+
+
+# --- which of them for which images ---------------------------------------------------------------
+
+INK = 0.7  # from this part of black and white pixels on, grey ones are taken for edges of strokes
+PIXELS = {  # what a protocol makes of a pixel x of 0 to 255
+    "threshold": "1 if x > 127, else 0",
+    "static": "1 with probability x / 255, drawn once",
+    "dynamic": "1 with probability x / 255, drawn afresh each epoch",
+    "dequantised": "(x + u) / 256, u uniform in [0, 1)",
+    "grey": "x / 255, one of 256 levels",
+}
+BINARY_PROTOCOLS = ("threshold", "static", "dynamic")
+
+
+class Choice(NamedTuple):
+    """A row of `table`: a protocol, a likelihood that takes its images, and what one gets."""
+
+    images: str
+    protocol: str
+    a_pixel_becomes: str
+    likelihood: str
+    decoder_returns: str
+    number: str
+
+
+class Advice(NamedTuple):
+    """A row of `table` for images that were looked at: does it fit them, and why."""
+
+    fits: str  # "best", "yes" or "no"
+    why: str
+    protocol: str
+    likelihood: str
+    decoder_returns: str
+    number: str
+
+
+def table(facts: Facts | None = None) -> Table:
+    """Say what each pair of protocol and likelihood is for, and which fit given images.
+
+    Parameters
+    ----------
+    facts : helpers.data.Facts, optional
+        What `helpers.data.describe` found in a data set.
+
+    Returns
+    -------
+    Table
+        Its `rows` are a `Choice` for each pair of the registry; with `facts` an `Advice`, the one
+        that is "best" first, those that are "no" last.
+    """
+    choices = [
+        _choice(each, protocol) for each in LIKELIHOODS.values() for protocol in each.protocols
+    ]
+    if facts is None:
+        return Table(choices)
+    rows = [
+        Advice(
+            *_verdict(LIKELIHOODS[row.likelihood], row.protocol, facts),
+            row.protocol,
+            row.likelihood,
+            row.decoder_returns,
+            row.number,
+        )
+        for row in choices
+    ]
+    return Table(sorted(rows, key=lambda row: ("best", "yes", "no").index(row.fits)))
+
+
+def _choice(likelihood: Likelihood, protocol: str) -> Choice:
+    """Return the row of a pair."""
+    if not likelihood.normalised:
+        images = "none that are to be scored"
+    elif protocol == "threshold":
+        images = "binary: masks, drawings"
+    elif protocol in BINARY_PROTOCOLS:
+        images = "grey: ink on paper"
+    else:
+        images = "grey or colour: photographs"
+    decoder = "(mean, log_var)" if likelihood.needs_log_var else "logits"
+    return Choice(
+        images, protocol, PIXELS[protocol], likelihood.name, decoder, _number(likelihood, protocol)
+    )
+
+
+def _number(likelihood: Likelihood, protocol: str) -> str:
+    """Say what kind of number a pair gives."""
+    if not likelihood.normalised:
+        return "nats, of no probability: compares with nothing"
+    if likelihood.adds_eight_bits:
+        return "bits/dim, of a density (8 added)"
+    if protocol in BINARY_PROTOCOLS:
+        return "nats, of the probability of a binary image"
+    return "bits/dim, of the probability of a count from 0 to 255 in each pixel"
+
+
+def _verdict(likelihood: Likelihood, protocol: str, facts: Facts) -> tuple[str, str]:
+    """Say whether a pair fits images, and why."""
+    if not likelihood.normalised:
+        return "no", "its values do not sum to 1 over the images"
+    if protocol in BINARY_PROTOCOLS:
+        return _verdict_on_binary(protocol, facts)
+    if facts.kind == "binary":
+        return "no", "only two of the 256 levels occur"
+    if protocol == "grey" and facts.share_binary < INK:
+        return "best", f"gives each of the {facts.levels} levels that occur its probability"
+    if protocol == "grey":
+        return "yes", "keeps all levels, and learns first of all that most are black or white"
+    return "yes", "keeps all levels, by a density of pixels with noise"
+
+
+def _verdict_on_binary(protocol: str, facts: Facts) -> tuple[str, str]:
+    """Say whether a protocol whose images are binary fits images, and why."""
+    if facts.kind == "binary" and protocol == "threshold":
+        return "best", "the images are binary already and stay as they are"
+    if facts.kind == "binary":
+        return "yes", "the images are binary already: the same as threshold"
+    if facts.kind == "colour":
+        return "no", "tosses of colour channels are no picture any more"
+    share = f"{facts.share_binary:.0%} of the pixels are black or white"
+    if protocol == "threshold":
+        return "yes", "cuts the grey values off: for masks that were resized"
+    if facts.share_binary < INK:
+        return "yes", f"only {share}: the tosses lose much of the picture"
+    if protocol == "dynamic":
+        return "best", f"{share}: grey as a chance of white loses little"
+    return "yes", f"{share}; dynamic shows a model more of the tosses"

@@ -7,12 +7,14 @@ No network returns a distribution: `helpers.vae.VAE` makes distributions of the 
 """
 
 import math
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 from keras import layers
 
 from helpers.course.checks import as_sizes, check_whole
+from helpers.course.tables import Table
 
 LOG_VAR_BOUND = 10.0  # standard deviations stay within [exp(-5), exp(5)]
 register = keras.saving.register_keras_serializable(package="vae")
@@ -139,6 +141,10 @@ class BernoulliMLP(keras.Model):
 class ConvNet(keras.Model):
     """Layers one after the other: `make_layers` of a subclass lists them, the outputs last.
 
+    Images may have any height, width and number of channels. An encoder's strided convolutions pad
+    an odd size by a row or a column of zeros. A decoder, which can only double, makes the next
+    larger image that it can, and the middle of it is the output.
+
     Parameters
     ----------
     filters : int or sequence of int
@@ -183,7 +189,7 @@ class ConvNet(keras.Model):
         h = inputs
         for layer in self.body:
             h = layer(h, training=training)
-        outputs = self.head(h)
+        outputs = self.middle(self.head(h))
         if self.outputs_per_pixel == 1:
             return outputs
         mean, log_var = tf.split(outputs, 2, axis=-1)
@@ -212,17 +218,38 @@ class ConvNet(keras.Model):
         """Return a convolution without activation."""
         return layers.Conv2D(filters, self.kernel_size, strides, padding="same")
 
+    def small_size(self, factor: int, border: int = 0) -> tuple[int, int]:
+        """Return height and width of what is enlarged `factor` times to the image, or above it.
+
+        The enlargement itself adds a `border` (of the small image's pixels, both sides together).
+        """
+        if len(self.out_shape) != 3:
+            raise ValueError(
+                f"output_shape={self.out_shape}: {type(self).__name__} makes images, give "
+                "(height, width, channels)"
+            )
+        height, width, channels = self.out_shape
+        smallest = border * factor + 1
+        if min(height, width) < smallest:
+            nearest = (max(height, smallest), max(width, smallest), channels)
+            raise ValueError(
+                f"output_shape={self.out_shape}: {type(self).__name__} with filters={self.filters} "
+                f"makes images from {smallest} x {smallest}, the nearest are {nearest}"
+            )
+        return math.ceil(height / factor) - border, math.ceil(width / factor) - border
+
     def small_image(self, channels: int, factor: int, border: int = 0) -> list[layers.Layer]:
         """Return the layers from z to an image that is enlarged `factor` times afterwards."""
-        *size, _ = self.out_shape
-        shape = [n // factor - border for n in size]
-        if len(size) != 2 or any(n % factor for n in size) or min(shape) < 1:
-            raise ValueError(
-                f"output_shape={self.out_shape}: {type(self).__name__} makes (height, width, "
-                f"channels), both multiples of {factor} and above {border * factor}"
-            )
-        shape = (*shape, channels)
+        shape = (*self.small_size(factor, border), channels)
         return [layers.Dense(math.prod(shape), self.activation), layers.Reshape(shape)]
+
+    def middle(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Return the middle of images that are larger than asked for; other outputs as they are."""
+        if len(self.out_shape) != 3 or tuple(outputs.shape[1:3]) == self.out_shape[:2]:
+            return outputs
+        height, width, _ = self.out_shape
+        top, left = (outputs.shape[1] - height) // 2, (outputs.shape[2] - width) // 2
+        return outputs[:, top : top + height, left : left + width]
 
     def residual_blocks(self, channels: int, filters: int, count: int) -> list[layers.Layer]:
         """Return `count` residual blocks and the activation that follows the last."""
@@ -279,7 +306,28 @@ class GaussianConvDecoder(ConvDecoder):
 
 @register
 class PoolEncoder(ConvNet):
-    """Convolution and max-pooling by turns, dropout of one half, then one dense layer."""
+    """Convolution and max-pooling by turns, dropout of one half, then one dense layer.
+
+    Its convolutions pad nothing, so an image must not be too small for them.
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> Outputs:
+        smallest = self.smallest_size()
+        height, width = inputs.shape[1:3]
+        if min(height, width) < smallest:
+            raise ValueError(
+                f"images of {height} x {width}: PoolEncoder with filters={self.filters} takes "
+                f"them from {smallest} x {smallest}, the nearest are {max(height, smallest)} x "
+                f"{max(width, smallest)}"
+            )
+        return super().call(inputs, training=training)
+
+    def smallest_size(self) -> int:
+        """Return the smallest height or width of which a pixel is left at the end."""
+        size = 1
+        for _ in self.filters:
+            size = 2 * size + self.kernel_size - 1
+        return size
 
     def make_layers(self) -> list[layers.Layer]:
         turns = []
@@ -356,17 +404,23 @@ class ResidualDecoder(ConvNet):
             Residual(channels, filters, self.kernel_size, self.activation)
             for filters in widths[num_dense:]
         ]
-        height, width, image_channels = self.out_shape
         return [
             *dense,
             *first,
             *blocks,
             layers.Activation(self.activation),
-            *self.subpixels(height // 4, width // 4, 4, image_channels),
+            *self.subpixels(*self.small_size(4), 4, self.num_outputs),
         ]
 
     def get_config(self) -> dict:
         return {**super().get_config(), "blocks": self.blocks}
+
+
+@register
+class GaussianResidualDecoder(ResidualDecoder):
+    """`ResidualDecoder` with mean and log-variance of each pixel."""
+
+    outputs_per_pixel = 2
 
 
 class Pyramid(ConvNet):
@@ -427,16 +481,23 @@ class PyramidDecoder(Pyramid):
     def make_layers(self) -> list[layers.Layer]:
         dense, thin, quarter, half = self.filters
         first = self.small_image(thin, factor=4)
-        height, width, image_channels = self.out_shape
+        height, width = self.small_size(4)
         return [
             layers.Dense(dense, self.activation),
             *first,
             self.plain_conv(quarter),
             *self.residual_blocks(quarter, quarter, self.blocks),
-            *self.subpixels(height // 4, width // 4, 2, half),
+            *self.subpixels(height, width, 2, half),
             *self.residual_blocks(half, half, 1),
-            *self.subpixels(height // 2, width // 2, 2, image_channels),
+            *self.subpixels(2 * height, 2 * width, 2, self.num_outputs),
         ]
+
+
+@register
+class GaussianPyramidDecoder(PyramidDecoder):
+    """`PyramidDecoder` with mean and log-variance of each pixel."""
+
+    outputs_per_pixel = 2
 
 
 # The names that `VAE(encoder=..., decoder=...)` takes. A network is known by its name once it
@@ -455,5 +516,62 @@ DECODERS = {
     "conv_gaussian": GaussianConvDecoder,
     "upsample": UpsampleDecoder,
     "residual": ResidualDecoder,
+    "residual_gaussian": GaussianResidualDecoder,
     "pyramid": PyramidDecoder,
+    "pyramid_gaussian": GaussianPyramidDecoder,
 }
+
+
+class Pair(NamedTuple):
+    """A row of `table`: two names that go together, and the sizes to start with."""
+
+    encoder: str
+    decoder: str
+    hidden_dim: tuple[int, ...]
+    weights: int
+    good_for: str
+
+
+# encoder, decoder of logits, decoder of (mean, log_var), hidden_dim, what the pair is good for
+PAIRS = (
+    ("gaussian_mlp", "bernoulli_mlp", "gaussian_mlp", (200, 200), "small images, a first run"),
+    ("conv", "conv", "conv_gaussian", (32, 64), "any size; the usual choice"),
+    (
+        "pyramid",
+        "pyramid",
+        "pyramid_gaussian",
+        (32, 64, 8, 256),
+        "any size; the best scores of the course, for more time a step",
+    ),
+)
+
+
+def table(image_shape: Sizes, latent_dim: int = 16, *, needs_log_var: bool = False) -> Table:
+    """Say which named networks go together, and how large they are for images of a shape.
+
+    Parameters
+    ----------
+    image_shape : sequence of int
+        (height, width, channels), any.
+    latent_dim : int
+    needs_log_var : bool
+        Whether the likelihood takes (mean, log_var), as `helpers.likelihoods.LIKELIHOODS` says.
+
+    Returns
+    -------
+    Table
+        Its `rows` are a `Pair` each.
+    """
+    shape = as_sizes("image_shape", image_shape)
+    rows = []
+    for encoder, of_logits, of_pairs, hidden_dim, good_for in PAIRS:
+        decoder = of_pairs if needs_log_var else of_logits
+        networks = (
+            ENCODERS[encoder](hidden_dim, latent_dim),
+            DECODERS[decoder](hidden_dim[::-1], shape),
+        )
+        for network, inputs in zip(networks, (shape, (latent_dim,)), strict=True):
+            network(tf.zeros((1, *inputs)))
+        weights = sum(network.count_params() for network in networks)
+        rows.append(Pair(encoder, decoder, hidden_dim, weights, good_for))
+    return Table(rows)

@@ -54,6 +54,21 @@ class History:
         return sum(row["seconds"] for row in self.epochs)
 
     @property
+    def best_epoch(self) -> int:
+        """The epoch, from 1, whose validation loss is the lowest; the first of equal ones.
+
+        Raises
+        ------
+        ValueError
+            No epoch was validated.
+        """
+        validated = [row for row in self.epochs if "val_loss" in row]
+        if not validated:
+            raise ValueError("no epoch has a validation loss: give fit validation images")
+        losses = np.nan_to_num([row["val_loss"] for row in validated], nan=math.inf)
+        return int(validated[int(np.argmin(losses))]["epoch"])
+
+    @property
     def epoch(self) -> list[int]:
         """Numbers of the epochs, from 0, as in Keras."""
         return [int(row["epoch"]) - 1 for row in self.epochs]
@@ -208,6 +223,7 @@ def fit(
     labels: np.ndarray | None = None,
     validation: np.ndarray | None = None,
     validation_freq: int = 1,
+    patience: int | None = None,
     learning_rate: float = 1e-3,
     warmup: float = 0.05,
     schedule: str = "cosine",
@@ -237,6 +253,10 @@ def fit(
     validation : np.ndarray, optional
         Images as `helpers.data.prepare` returns them, floats (m, height, width, channels). They are
         scored every `validation_freq` epochs, by the averaged weights if there are such.
+    patience : int, optional
+        Stop once so many validations in a row have brought no lower loss, and give the weights of
+        the best one back, also where all epochs were needed. The cosine still spans `epochs`:
+        ``schedule="constant"`` goes well with it.
     learning_rate, warmup, schedule, clipnorm, ema_momentum, weight_decay
         For `make_optimizer`, unless an `optimizer` is given.
     run_dir : path-like, optional
@@ -269,16 +289,17 @@ def fit(
         Another training uses `run_dir`.
     """
     plain = dict(protocol=protocol, batch_size=batch_size, seed=seed, epochs=epochs, warmup=warmup)
-    plain |= dict(learning_rate=learning_rate, schedule=schedule, validation_freq=validation_freq)
-    plain |= dict(clipnorm=clipnorm, ema_momentum=ema_momentum, weight_decay=weight_decay)
+    plain |= dict(learning_rate=learning_rate, schedule=schedule, clipnorm=clipnorm)
+    plain |= dict(ema_momentum=ema_momentum, weight_decay=weight_decay, patience=patience)
+    plain["validation_freq"] = validation_freq
     _check_plain(steps_per_execution=steps_per_execution, seconds=seconds, verbose=verbose, **plain)
     task = _Task(model, as_uint8_images(images), labels, validation, optimizer, plain)
     with contextlib.ExitStack() as stack:
         folder = None if run_dir is None else stack.enter_context(task.open(run_dir))
-        planned = epochs if folder is None else task.agree_with(folder)
+        planned = task.planned_epochs(folder)
         stack.enter_context(model.distribute_strategy.scope())
         task.compile(planned, steps_per_execution)
-        run = _Run(model, folder, epochs, seconds)
+        run = _Run(model, folder, epochs, seconds, patience)
         if not run.resume(verbose):
             report = stack.enter_context(_Report(run, task.steps, verbose))
             task.train(run, [StopOnNaN(), *callbacks, run, report])
@@ -308,6 +329,8 @@ class _Task:
         _check_model(self.model, self.optimizer, self.protocol)
         if self.validation is not None and self.labels is not None:
             raise ValueError("labels and validation: give one of them")
+        if self.validation is None and self.plain["patience"] is not None:
+            raise ValueError("patience needs validation images: give validation")
         self.validation = _as_validation(self.validation)
         if hasattr(self.model, "check_images"):
             first = self.images[: self.batch_size]
@@ -350,8 +373,10 @@ class _Task:
         share = partial(cluster.share, strategy) if several else None
         return RunFolder(run_dir, worker=cluster.worker_index(strategy), share=share)
 
-    def agree_with(self, folder: RunFolder) -> int:
+    def planned_epochs(self, folder: RunFolder | None) -> int:
         """Return for how many epochs the run in a folder was planned; raise if it is another."""
+        if folder is None:
+            return self.plain["epochs"]
         return folder.agree(self.settings(), may_extend=self.may_extend)
 
     def compile(self, planned: int, steps_per_execution: int) -> None:
@@ -396,12 +421,22 @@ class _Run(keras.callbacks.Callback):
     """Measures and saves; behind the caller's callbacks, so that it saves what they changed."""
 
     def __init__(
-        self, model: keras.Model, folder: RunFolder | None, epochs: int, seconds: float | None
+        self,
+        model: keras.Model,
+        folder: RunFolder | None,
+        epochs: int,
+        seconds: float | None,
+        patience: int | None,
     ) -> None:
         super().__init__()
         self.set_model(model)
         model.optimizer.build(model.trainable_variables)
-        self.state = [*model.variables, *model.optimizer.variables]
+        self.patience = patience
+        # A part of the state, so that a run that goes on can still give them back.
+        self.best = (
+            [] if patience is None else [keras.Variable(w, trainable=False) for w in model.weights]
+        )
+        self.state = [*model.variables, *model.optimizer.variables, *self.best]
         self.folder, self.epochs = folder, epochs
         if seconds is not None and cluster.worker_count(model.distribute_strategy) > 1:
             raise ValueError("the clocks of several workers differ: give epochs, and no seconds")
@@ -435,6 +470,11 @@ class _Run(keras.callbacks.Callback):
         """Whether the seconds are used up."""
         return self.history.seconds >= self.budget
 
+    @property
+    def has_best(self) -> bool:
+        """Whether the weights of the best epoch are to be given back, and are known."""
+        return bool(self.best) and any("val_loss" in row for row in self.history.epochs)
+
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.start = time.perf_counter()
 
@@ -447,19 +487,35 @@ class _Run(keras.callbacks.Callback):
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def on_test_end(self, logs: dict | None = None) -> None:
+        self.validated = [weight.numpy() for weight in self.model.weights] if self.best else []
         for weight, raw in zip(self.model.trainable_variables, self.raw, strict=True):
             weight.assign(raw)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         values = {name: float(np.mean(value)) for name, value in (logs or {}).items()}
         self.history.epochs.append({"epoch": epoch + 1, "seconds": self.spent, **values})
+        if self.best and "val_loss" in values:
+            self._keep_the_best(epoch + 1)
         if self.folder:
             self.folder.save(self.state, self.history.epochs)
         self.stopped = self.model.stop_training
         if self.is_spent:
             self.model.stop_training = True
 
+    def _keep_the_best(self, epoch: int) -> None:
+        """Keep the weights that were validated if they are the best; stop without patience."""
+        best = self.history.best_epoch
+        if best == epoch:
+            for kept, weight in zip(self.best, self.validated, strict=True):
+                kept.assign(weight)
+        later = [row for row in self.history.epochs if row["epoch"] > best and "val_loss" in row]
+        if len(later) >= self.patience:
+            self.model.stop_training = True
+
     def on_train_end(self, logs: dict | None = None) -> None:
+        if self.has_best:
+            for weight, kept in zip(self.model.weights, self.best, strict=True):
+                weight.assign(kept)
         if self.folder:
             stopped_of = self.epochs if self.stopped else None
             self.folder.finish(self.model.variables, len(self.history.epochs), stopped_of)
@@ -496,6 +552,12 @@ class _Report(keras.callbacks.Callback):
         line = "  ".join([f"epoch {epoch + 1}/{self.run.epochs}", *values])
         print(f"{line}  {row['seconds']:.1f} s", flush=True)
 
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self.verbose and self.run.has_best:
+            best = self.run.history.best_epoch
+            loss = self.run.history.epochs[best - 1]["val_loss"]
+            print(f"the weights are those of epoch {best}, val_loss {loss:.2f}", flush=True)
+
 
 def report_epochs(total: int, at_most: int) -> set[int]:
     """Return the epochs after which to print: the first, the last, and some between."""
@@ -506,6 +568,7 @@ def _check_plain(
     *,
     steps_per_execution: int,
     seconds: float | None,
+    patience: int | None,
     verbose: str | int,
     learning_rate: float,
     seed: int,
@@ -523,6 +586,8 @@ def _check_plain(
     check_positive(learning_rate=learning_rate)
     if seconds is not None:
         check_positive(seconds=seconds)
+    if patience is not None:
+        check_whole(patience=patience)
     check_choice("verbose", verbose, ("auto", 0, 1))
     check_choice("protocol", protocol, data.PROTOCOLS)
     _check_rate(warmup, schedule, clipnorm, ema_momentum, weight_decay)

@@ -201,6 +201,7 @@ class VAE(keras.Model):
         if self.iaf_steps:
             context_dim = context.shape[-1]
             self.flow = flows.IAF(self.latent_dim, self.iaf_steps, self.iaf_hidden, context_dim)
+            self.flow.name = "flow"
         self.decoder = self._network(
             "decoder", decoder, DECODERS, self.hidden_dim[::-1], self.image_shape
         )
@@ -216,6 +217,8 @@ class VAE(keras.Model):
         self.network_names["prior"] = prior if is_name else None
         sizes = (self.latent_dim, self.image_shape)
         self.prior_layer = priors.PRIORS[prior](*sizes) if is_name else prior
+        if is_name:
+            self.prior_layer.name = "prior"
         made_for = (self.prior_layer.latent_dim, self.prior_layer.image_shape)
         if made_for != sizes:
             raise ValueError(
@@ -243,7 +246,9 @@ class VAE(keras.Model):
             return choice
         check_choice(role, choice, registry)
         self.network_names[role] = choice
-        return registry[choice](hidden_dim, output_shape, activation=self.activation, **context)
+        network = registry[choice](hidden_dim, output_shape, activation=self.activation, **context)
+        network.name = role  # for `summary`; a network of one's own keeps its name
+        return network
 
     def encode(
         self, x: tf.Tensor, training: bool = False
@@ -448,10 +453,37 @@ class VAE(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         return list(self.trackers.values())
 
-    def export(self, filepath: str | Path, *args: object, **kwargs: object) -> None:
-        """Export for serving as Keras does, which would ask for the shape of what goes in."""
+    def export(
+        self, filepath: str | Path, format: str = "tf_saved_model", **kwargs: object
+    ) -> None:
+        """Export for serving, where neither Keras nor this course is installed.
+
+        Parameters
+        ----------
+        filepath : str or Path
+            A folder, for TensorFlow's format. ``tf.saved_model.load(filepath)`` has three functions
+            of float32 batches: ``serve(x)``, the reconstructions of images, ``encode(x)``, their
+            codes (n, latent), and ``decode(z)``, the mean images of codes.
+        format : str
+            Another of Keras' formats holds ``serve`` alone.
+        **kwargs
+            For Keras: ``verbose=False`` prints nothing.
+        """
         image = keras.layers.InputSpec(shape=(None, *self.image_shape), dtype="float32")
-        super().export(filepath, *args, **{"input_signature": [image]} | kwargs)
+        if format != "tf_saved_model":
+            super().export(filepath, format=format, **{"input_signature": [image]} | kwargs)
+            return
+        code = keras.layers.InputSpec(shape=(None, self.latent_dim), dtype="float32")
+        archive = keras.export.ExportArchive()
+        archive.track(self)
+        archive.add_endpoint("serve", self.call, input_signature=[image])
+        archive.add_endpoint("encode", self.code, input_signature=[image])
+        archive.add_endpoint("decode", self._mean_image, input_signature=[code])
+        archive.write_out(filepath, **kwargs)
+
+    def _mean_image(self, z: tf.Tensor) -> tf.Tensor:
+        """Return the mean of p(x|z) for codes z (batch, latent)."""
+        return self.likelihood(z).mean()
 
     def get_config(self) -> dict:
         config = {
@@ -481,7 +513,7 @@ class VAE(keras.Model):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Return the reconstructions of images."""
-        return self.likelihood(self.code(x)).mean()
+        return self._mean_image(self.code(x))
 
     def reconstruct(self, x: tf.Tensor) -> tf.Tensor:
         """Mean of p(x|z) at the code of each image, shape (batch, height, width, channels)."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import course
 import generate
-from helpers import clinic
+from helpers import clinic, data, evaluation, training
 from helpers.course import records
 from helpers.course.exercises import lesson_08
 from helpers.vae import VAE
@@ -122,6 +122,126 @@ def test_without_masks_the_gates_are_not_the_log_determinant():
     assert off["masked"] < 1e-4 < 1e-2 < off["unmasked"]
 
 
+# --- The routine ----------------------------------------------------------------------------------
+
+
+def patterns(n, seed, noise=0.04):
+    """Images of five patterns, 8 x 8, whose pixels are nearly black or nearly white: uint8."""
+    shapes = np.random.default_rng(7).integers(0, 2, (5, 8, 8, 1))
+    p = np.clip(shapes[np.random.default_rng(seed).integers(0, 5, n)], noise, 1 - noise)
+    return np.uint8(np.round(255 * p))
+
+
+TRAIN, HELD_OUT = patterns(600, 1), patterns(200, 2)
+X_TRAIN = data.prepare(TRAIN[:200], "dynamic", seed=3)
+X_HELD_OUT = data.prepare(HELD_OUT, "dynamic", seed=4)
+
+
+def trained(images=TRAIN, epochs=40, **options):
+    keras.utils.set_random_seed(0)
+    options = dict(latent_dim=2, image_shape=(8, 8, 1), hidden_dim=(32,)) | options
+    vae = VAE(activation="relu", **options)
+    settings = dict(batch_size=50, protocol="dynamic", seed=0, learning_rate=1e-2, verbose=0)
+    training.fit(vae, images, epochs=epochs, **settings)
+    return vae
+
+
+@pytest.fixture(scope="module")
+def well():
+    return trained()
+
+
+@pytest.fixture(scope="module")
+def flowing():
+    return trained(iaf_steps=2, iaf_hidden=8)
+
+
+def examined(vae, **options):
+    """Names of the symptoms of a model."""
+    lines = dict(
+        baseline=evaluation.independent_pixels(TRAIN, HELD_OUT, "dynamic", seed=4).mean(),
+        floor=evaluation.noise_floor(HELD_OUT),
+        train=X_TRAIN,
+    )
+    return {finding.name for finding in clinic.examine(vae, X_HELD_OUT, **lines | options)}
+
+
+def test_a_healthy_model_has_no_symptom(well, flowing, capsys):
+    assert examined(well) == set()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 11 and not any("<--" in line for line in lines)
+    assert examined(flowing) == set()
+    assert "log-det: claimed − autodiff" in capsys.readouterr().out
+
+
+RECONSTRUCTION, KL = "log p(x|z): own − honest", "KL: own − honest"
+
+
+@pytest.mark.parametrize(
+    ("name", "symptoms"),
+    {
+        "MeanPixels": {"own ELBO", RECONSTRUCTION},
+        "MeanKL": {KL},
+        "HeavyKL": {KL},
+        "QuietNoise": {RECONSTRUCTION},
+        "VarianceAsSd": {RECONSTRUCTION},
+        "SquaredError": {RECONSTRUCTION},
+    }.items(),
+)
+def test_a_wrong_loss_is_found_and_told_which_part_is_wrong(name, symptoms, well):
+    found = examined(under(getattr(clinic, name), well))
+    assert symptoms <= found <= symptoms | {"own ELBO"}
+
+
+def test_a_second_sigmoid_is_found_in_the_pixels(well):
+    assert examined(under(clinic.SigmoidTwice, well)) == {"darkest pixel", "brightest pixel"}
+
+
+def test_a_collapsed_code_is_found():
+    found = examined(trained(epochs=10, beta=1000.0))
+    assert {"KL, honest", "active units", f"log p, k = {clinic.DRAWS}"} <= found
+
+
+def test_faults_of_a_flow_are_found(flowing):
+    assert {"moved by neighbours"} <= examined(under(clinic.SummedLogDet, flowing))
+    unmasked = clinic.take_masks_away(under(VAE, flowing))
+    assert "log-det: claimed − autodiff" in examined(unmasked)
+    assert "log-det: claimed − autodiff" not in examined(flowing)
+
+
+def test_images_that_were_learnt_by_heart_are_found():
+    few = np.random.default_rng(5).integers(0, 2, (30, 8, 8, 1), dtype=np.uint8) * 255
+    vae = trained(few, epochs=300, latent_dim=8)
+    x = (np.random.default_rng(6).random((100, 8, 8, 1)) < 0.5).astype("f4")
+    found = clinic.examine(vae, x, train=few / np.float32(255))
+    assert found[-1].name == "training − held-out ELBO" and found[-1].value > 10
+
+
+def test_other_likelihoods_are_examined_too(capsys):
+    names = dict(likelihood="discretised_logistic", decoder="gaussian_mlp")
+    vae = VAE(2, (8, 8, 1), hidden_dim=8, **names)
+    train, test = patterns(300, 1, noise=0.2), patterns(80, 2, noise=0.2)
+    training.fit(
+        vae, train, epochs=30, batch_size=50, protocol="grey", seed=0, learning_rate=1e-2, verbose=0
+    )
+    x = data.prepare(test, "grey")
+    assert clinic.examine(vae, x, train=data.prepare(train, "grey")) == []
+    assert "pixel" not in capsys.readouterr().out
+    doubled = under(clinic.HeavyKL, vae)
+    assert [finding.name for finding in clinic.examine(doubled, x)] == [KL]
+    grey = VAE(2, (8, 8, 1), hidden_dim=8, likelihood="grey_bernoulli")
+    assert "honest ELBO" in {finding.name for finding in clinic.examine(grey, x)}
+
+
+def test_nan_and_images_that_do_not_fit_are_refused(well):
+    with pytest.raises(ValueError, match="pixels other than 0 and 1"):
+        clinic.examine(well, X_HELD_OUT / 2)
+    broken = under(VAE, well)
+    broken.decoder.logits_head.bias.assign(np.full(64, np.nan))
+    with pytest.raises(ValueError, match=r"bias.*NaN"):
+        clinic.examine(broken, X_HELD_OUT)
+
+
 # --- One home -------------------------------------------------------------------------------------
 
 
@@ -132,9 +252,9 @@ def test_the_lesson_shows_what_was_trained():
     options = [*clinic_study.VARIANTS.values(), *clinic_study.SMALL.values()]
     trained = {option["cls"] for option in options if "cls" in option}
     assert {cls.__module__ for cls in trained} == {"helpers.clinic"}
-    assert {name for name, _ in inspect.getmembers(clinic, inspect.isclass)} - {"VAE"} == {
-        cls.__name__ for cls in trained
-    }
+    classes = inspect.getmembers(clinic, inspect.isclass)
+    sick = {name for name, cls in classes if issubclass(cls, VAE) and cls is not VAE}
+    assert sick == {cls.__name__ for cls in trained}
 
 
 def test_patients_are_trained_as_they_are_examined():

@@ -31,6 +31,8 @@ PAIRS = [  # encoder, decoder, filters, likelihood, protocol, image shape
     ("conv", "conv_gaussian", (4, 8), "gaussian", "dequantised", (8, 8, 3)),
     ("pyramid", "gaussian_mlp", (4, 6, 2, 8), "discretised_logistic", "grey", (8, 8, 3)),
     ("gaussian_mlp", "bernoulli_mlp", (4, 6), "grey_bernoulli", "grey", (8, 8, 3)),
+    ("conv", "residual_gaussian", (4, 6, 8), "gaussian", "dequantised", (9, 7, 2)),
+    ("pyramid", "pyramid_gaussian", (4, 6, 2, 8), "discretised_logistic", "grey", (9, 11, 3)),
 ]
 
 
@@ -171,20 +173,72 @@ def test_a_residual_block_adds():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: ConvDecoder((8, 4), (30, 28, 1)), r"\(30, 28, 1\).*ConvDecoder.*multiples of 4"),
-        (lambda: ConvDecoder((8, 4), 784), r"\(784,\).*\(height, width, channels\)"),
-        (lambda: UpsampleDecoder((8, 4), (8, 8, 1)), r"\(8, 8, 1\).*above 8"),
-        (lambda: ResidualDecoder((8, 4), (28, 30, 1)), "multiples of 4"),
+        (lambda: ConvDecoder((8, 4), 784), r"\(784,\).*ConvDecoder.*\(height, width, channels\)"),
+        (
+            lambda: UpsampleDecoder((8, 4), (8, 20, 1)),
+            r"\(8, 20, 1\): .*\(8, 4\) makes .* from 9 x 9, the nearest are \(9, 20, 1\)",
+        ),
+        (
+            lambda: PoolEncoder((4, 8), 2)(tf.zeros((1, 20, 9, 1))),
+            r"images of 20 x 9: .*\(4, 8\) takes .* from 10 x 10, the nearest are 20 x 10",
+        ),
         (lambda: ResidualDecoder((4, 4), (4, 4, 1), blocks=7), r"blocks=7.*0 to 1"),
         (lambda: PyramidEncoder((8, 4, 2), 2), r"filters=\(8, 4, 2\).*four numbers"),
         (lambda: PyramidDecoder((8, 4, 2, 2), (28, 28, 1), blocks=0), "blocks must be at least 1"),
-        (lambda: PyramidDecoder((8, 4, 2, 2), (30, 28, 1)), "multiples of 4"),
         (lambda: ConvEncoder((8,), 2, kernel_size=0), "kernel_size must be at least 1"),
     ],
 )
 def test_bad_networks_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+# --- Any size -------------------------------------------------------------------------------------
+
+NAMES = [
+    ("conv", "conv", (4, 8)),
+    ("pool", "upsample", (4, 8)),
+    ("conv", "conv_gaussian", (4, 6, 8)),
+    ("pyramid", "pyramid_gaussian", (4, 6, 2, 8)),
+    ("gaussian_mlp", "residual_gaussian", (4, 6, 8)),
+]
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 1), (17, 23, 3), (30, 18, 2), (33, 16, 4)])
+@pytest.mark.parametrize("pair", NAMES, ids=lambda pair: "-".join(pair[:2]))
+def test_a_pair_takes_any_size_and_any_channels(pair, shape):
+    encoder, decoder, filters = pair
+    z_mean, z_log_var = networks.ENCODERS[encoder](filters, 3)(tf.zeros((2, *shape)))
+    assert z_mean.shape == z_log_var.shape == (2, 3)
+    for name in {decoder, decoder.replace("_gaussian", "")}:
+        outputs = networks.DECODERS[name](filters[::-1], shape)(tf.zeros((2, 3)))
+        outputs = tf.nest.flatten(outputs)
+        assert len(outputs) == (2 if "gaussian" in name else 1)
+        assert all(tuple(output.shape) == (2, *shape) for output in outputs), name
+
+
+@pytest.mark.parametrize(
+    ("decoder", "filters"),
+    [(ConvDecoder, (5, 3)), (ResidualDecoder, (4, 3)), (PyramidDecoder, (8, 2, 5, 3))],
+)
+def test_an_odd_image_is_the_middle_of_the_next_larger_one(decoder, filters):
+    large, small = decoder(filters, (20, 24, 2)), decoder(filters, (18, 21, 2))
+    z = tf.random.stateless_normal((3, 4), (0, 1))
+    whole, _ = large(z), small(z)
+    small.set_weights(large.get_weights())
+    np.testing.assert_array_equal(small(z), whole[:, 1:19, 1:22])
+
+
+def test_every_pixel_of_an_odd_image_reaches_the_encoder_and_learns():
+    vae = make("conv", "conv", shape=(17, 19, 1))
+    x = tf.Variable(tf.random.stateless_uniform((8, 17, 19, 1), (0, 1)))
+    with tf.GradientTape() as tape:
+        z_mean = vae.encode(x)[0]
+    assert np.any(tape.gradient(z_mean, x).numpy() != 0, axis=0).all()
+    x = data.prepare(images((17, 19, 1), 64), "threshold")
+    vae.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
+    loss = vae.fit(x[:1].repeat(64, axis=0), epochs=20, verbose=0).history["loss"]
+    assert loss[-1] < 0.5 * loss[0]
 
 
 # --- Dropout --------------------------------------------------------------------------------------

@@ -4,18 +4,84 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from helpers import data, evaluation
 from helpers.evaluation import (
     active_units,
     bits_per_dim,
     fit_posterior,
     held_out_scores,
+    independent_pixels,
     kl_per_dimension,
     leave_one_out_accuracy,
     local_log_prob,
+    noise_floor,
     posterior_moments,
 )
 from helpers.priors import kl_to_standard_normal
 from helpers.vae import VAE
+
+# --- What a likelihood is measured by ----------------------------------------------------------
+
+BYTES = np.random.default_rng(3).integers(0, 256, (300, 2, 3, 1), dtype=np.uint8)
+
+
+def test_the_noise_floor_is_minus_the_entropy_of_the_tosses():
+    images = np.uint8([[0, 255], [51, 102]]).reshape(2, 1, 2, 1)  # p = 0, 1 and 0.2, 0.4
+    p = np.array([0.2, 0.4])
+    entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p)).sum()
+    assert noise_floor(images) == pytest.approx(-entropy / 2)
+    assert noise_floor(images[:1]) == 0
+    tosses = data.prepare(np.repeat(images[1:], 5000, axis=0), "dynamic")[:, 0, :, 0]
+
+    def score(guess):
+        return np.mean(np.sum(tosses * np.log(guess) + (1 - tosses) * np.log1p(-guess), axis=1))
+
+    # With the right probabilities a model reaches the floor, and with others it stays below.
+    assert score(p) == pytest.approx(-entropy, abs=0.04) and score(p) > score(
+        np.add(p, [0.05, 0.0])
+    )
+
+
+@pytest.mark.parametrize("protocol", ["threshold", "static", "dynamic"])
+def test_independent_binary_pixels_are_those_of_lesson_01(protocol):
+    of_train = "threshold" if protocol == "threshold" else "grey"
+    p = (data.prepare(BYTES[:200], of_train).sum(axis=0, dtype=np.float64) + 1) / 202
+    b = data.prepare(BYTES[200:], protocol, seed=5)
+    expected = (b * np.log(p) + (1 - b) * np.log(1 - p)).sum(axis=(1, 2, 3))
+    found = independent_pixels(BYTES[:200], BYTES[200:], protocol, seed=5)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_independent_levels_are_a_distribution_over_256_levels():
+    probabilities = evaluation._level_probabilities(BYTES)
+    assert probabilities.shape == (2, 3, 1, 256) and probabilities.min() > 0
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1)
+    test = BYTES[:50]
+    found = independent_pixels(BYTES, test, "grey")
+    places = np.indices((2, 3, 1))
+    expected = [np.log(probabilities[(*places, image)]).sum() for image in test]
+    np.testing.assert_allclose(found, expected)
+    density = independent_pixels(BYTES, test, "dequantised")
+    np.testing.assert_allclose(density, found + 6 * np.log(256))
+    for name, values in {"discretised_logistic": found, "gaussian": density}.items():
+        assert bits_per_dim(values, 6, name) == pytest.approx(bits_per_dim(found, 6, "bernoulli"))
+
+
+def test_a_pixel_that_never_changes_is_cheaper_than_one_that_does():
+    images = BYTES.copy()
+    images[:, 0, 0] = 9
+    log_p = np.log(evaluation._level_probabilities(images))
+    assert log_p[0, 0, 0].argmax() == 9 and log_p[0, 0, 0, 9] > log_p[1, 1, 0].max() + 1
+
+
+def test_reference_lines_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"train .* and test .*: give images of one shape"):
+        independent_pixels(BYTES, BYTES[:, :1], "grey")
+    with pytest.raises(ValueError, match="images must be uint8"):
+        noise_floor(BYTES / 255)
+    with pytest.raises(ValueError, match="protocol must be one of"):
+        independent_pixels(BYTES, BYTES, "tossed")
+
 
 # --- What the latents do ----------------------------------------------------------------------
 

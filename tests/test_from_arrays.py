@@ -266,9 +266,9 @@ def test_a_folder_without_classes(tmp_path):
 
 def read(path, size=8, channels=3):
     """Return what `from_folder` makes of one picture, by a folder that holds it three times."""
-    from helpers.course import datasets
+    from helpers.course import own_images
 
-    return datasets._read_picture(path, size, size, channels)
+    return own_images._read_picture(path, size, size, channels)
 
 
 def test_16_bits_are_not_clipped(tmp_path):

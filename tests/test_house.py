@@ -19,10 +19,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 # A module imports from those before it only. Its exercises come last: they check what is taught.
 ORDER = (
-    "course.settings course.checks course.progress course.files course.style course.datasets "
-    "data shards networks flows likelihoods priors bounds scaling vae clinic course.runs "
-    "cluster training evaluation plots course.records course.widgets course.lesson "
-    "course.exercises"
+    "course.settings course.checks course.progress course.files course.style course.tables "
+    "course.datasets course.own_images course.facts data shards networks flows likelihoods priors "
+    "bounds scaling vae course.runs cluster training evaluation clinic transformer plots "
+    "course.records course.widgets course.lesson course.exercises"
 ).split()
 
 

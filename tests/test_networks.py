@@ -70,7 +70,7 @@ def test_mlps_keep_their_arguments_through_config(net):
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
 def test_every_name_is_built_as_the_registry_says(role):
     for name, network in (ENCODERS if role == "encoder" else DECODERS).items():
-        filters = (4, 6, 2, 8) if name == "pyramid" else (4, 6)
+        filters = (4, 6, 2, 8) if name.startswith("pyramid") else (4, 6)
         if role == "encoder":
             net = network(filters, 2, activation="relu", context_dim=3)
             shapes = [tuple(output.shape) for output in net(np.zeros((1, 28, 28, 1), "f4"))]

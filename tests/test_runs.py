@@ -76,6 +76,32 @@ def killed(tmp_path_factory):
         process.kill()
 
 
+# --- patience -------------------------------------------------------------------------------------
+
+
+class Sagging(Tiny):
+    """Its validation loss falls for two epochs, then rises, by the number of steps taken."""
+
+    def evaluate(self, *args, **kwargs):
+        super().evaluate(*args, **kwargs)
+        return {"loss": float(abs(training.steps_taken(self.optimizer) - 2 * STEPS))}
+
+
+def test_a_run_with_patience_goes_on_with_the_best_weights_it_had(tmp_path):
+    settings = dict(epochs=9, patience=3, schedule="constant")
+    whole, history = run(Sagging(), **settings)
+    assert len(history.epochs) == 5 and history.best_epoch == 2
+    with pytest.raises(KeyboardInterrupt):
+        run(Sagging(), run_dir=tmp_path, callbacks=[Interrupt(3 * STEPS + 1)], **settings)
+    resumed, again = run(Sagging(), run_dir=tmp_path, **settings)
+    assert same(weights(resumed), weights(whole))
+    assert again["val_loss"].tolist() == history["val_loss"].tolist()
+    loaded, _ = run(Sagging(), run_dir=tmp_path, **settings)  # the run is over
+    assert same(weights(loaded), weights(whole))
+    with pytest.raises(ValueError, match="other settings: patience was 3, is 4"):
+        run(Sagging(), run_dir=tmp_path, **settings | dict(patience=4))
+
+
 # --- checkpoints ----------------------------------------------------------------------------------
 
 

@@ -272,6 +272,72 @@ def test_only_a_run_folder_needs_settings_and_digests(monkeypatch, tmp_path):
     run(Silent(), epochs=1, validation=None)
 
 
+# --- patience -------------------------------------------------------------------------------------
+
+
+class Losses(Tiny):
+    """Its validation losses are dictated; what it learns is not."""
+
+    def __init__(self, *losses):
+        super().__init__()
+        self.to_come = list(losses)
+
+    def evaluate(self, *args, **kwargs):
+        super().evaluate(*args, **kwargs)
+        return {"loss": self.to_come.pop(0)}
+
+
+class See(keras.callbacks.Callback):
+    """Keeps the weights that are validated, each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = []
+
+    def on_test_end(self, logs=None):
+        self.weights.append(self.model.get_weights())
+
+
+def watched(*losses, **settings):
+    """A run with dictated losses: its model, its history and the weights of each validation."""
+    see = See()
+    model, history = run(Losses(*losses), callbacks=[see], **settings)
+    return weights(model), history, see.weights
+
+
+def test_a_run_out_of_patience_stops_and_gives_the_best_weights_back(capsys):
+    losses = (5.0, 4.0, 4.5, 3.0, 3.5, 3.2, 9.0, 9.0)
+    final, history, seen = watched(*losses, epochs=8, patience=2, verbose=1)
+    assert history["val_loss"].tolist() == [5.0, 4.0, 4.5, 3.0, 3.5, 3.2]
+    assert history.best_epoch == 4
+    assert same(final, seen[3]) and not same(seen[3], seen[5])
+    assert capsys.readouterr().out.endswith("the weights are those of epoch 4, val_loss 3.00\n")
+
+
+@pytest.mark.parametrize("ema_momentum", [None, 0.9])
+def test_the_best_weights_come_back_where_all_epochs_were_needed(ema_momentum):
+    options = dict(epochs=3, ema_momentum=ema_momentum)
+    final, history, seen = watched(5.0, 2.0, 4.0, patience=3, **options)
+    assert len(history.epochs) == 3 and same(final, seen[1])  # the averages, if there are such
+    final, _, seen = watched(5.0, 2.0, 4.0, **options)
+    assert same(final, seen[2])  # without patience: the last
+
+
+def test_patience_counts_validations_and_a_loss_of_nan_is_none():
+    final, history, seen = watched(5.0, NAN, NAN, 1.0, epochs=8, patience=2, validation_freq=2)
+    assert len(history.epochs) == 6 and history.best_epoch == 2
+    assert same(final, seen[0])
+
+
+def test_runs_that_were_not_validated_have_no_best_epoch():
+    model, history = run(epochs=1, patience=1, validation_freq=2)
+    assert same(weights(model), weights(run(epochs=1, validation=None)[0]))
+    with pytest.raises(ValueError, match="no epoch has a validation loss"):
+        _ = history.best_epoch
+    with pytest.raises(ValueError, match="patience needs validation images"):
+        run(patience=1, validation=None)
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 
@@ -282,6 +348,7 @@ def test_only_a_run_folder_needs_settings_and_digests(monkeypatch, tmp_path):
         (TypeError, dict(batch_size=2.5)),
         (ValueError, dict(steps_per_execution=0)),
         (ValueError, dict(validation_freq=0)),
+        (ValueError, dict(patience=0)),
         (ValueError, dict(seed=2**31)),
         (ValueError, dict(seconds=NAN)),
         (ValueError, dict(verbose="loud")),

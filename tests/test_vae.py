@@ -1,5 +1,8 @@
 """The bound, its parts and their mutants; what Keras' users do with a VAE; bad input."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -338,13 +341,92 @@ def test_a_network_that_returns_something_else_is_told_what_is_wanted(networks, 
         VAE(2, IMAGE, hidden_dim=4, **networks)
 
 
-def test_a_trained_model_is_exported_and_serves(tmp_path):
+SERVE = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+served = tf.saved_model.load(sys.argv[1])
+x = np.load(sys.argv[2])
+z = served.encode(x)
+signature = served.signatures["serving_default"](tf.constant(x))
+np.savez(sys.argv[3], z=z, decoded=served.decode(z), x=served.serve(x[:3]), **signature)
+assert "helpers" not in sys.modules
+"""
+
+
+def test_a_trained_model_is_exported_and_serves_where_the_course_is_unknown(tmp_path):
     model, x = VAE(2, (4, 4, 1), hidden_dim=4, iaf_steps=1, iaf_hidden=4), binary(6, (4, 4, 1))
     model.compile("adam", jit_compile=False)
     model.fit(x, verbose=0)
     model.export(tmp_path / "served", verbose=False)
-    served = tf.saved_model.load(tmp_path / "served")
-    np.testing.assert_allclose(served.serve(x), model.reconstruct(x), atol=1e-6)
+    np.save(tmp_path / "x.npy", x)
+    command = [sys.executable, "-c", SERVE, tmp_path / "served", tmp_path / "x.npy"]
+    subprocess.run([*command, tmp_path / "found.npz"], check=True, cwd=tmp_path)
+    found, expected = np.load(tmp_path / "found.npz"), model.reconstruct(x)
+    np.testing.assert_allclose(found["z"], model.code(x), atol=1e-6)
+    np.testing.assert_allclose(found["decoded"], expected, atol=1e-6)
+    np.testing.assert_allclose(found["x"], expected[:3], atol=1e-6)
+    (name,) = set(found.files) - {"z", "decoded", "x"}  # Keras gives the one output its name
+    np.testing.assert_allclose(found[name], expected, atol=1e-6)
+
+
+def test_a_summary_names_the_parts(capsys):
+    lines = []
+    VAE(2, IMAGE, hidden_dim=4, iaf_steps=1, iaf_hidden=4).summary(print_fn=lines.append)
+    text = "\n".join(lines)
+    for part in ("encoder (GaussianMLP)", "flow (IAF)", "decoder (BernoulliMLP)", "prior (Stan"):
+        assert part in text
+    own = VAE(2, IMAGE, encoder=own_encoder(as_functional=True), hidden_dim=4)
+    assert own.encoder.name.startswith("functional")  # one's own keeps its name
+
+
+def test_keras_predicts_with_the_parts_of_every_pair():
+    x = binary(3, (17, 18, 2))
+    pairs = {"gaussian_mlp": "bernoulli_mlp", "conv": "conv", "pyramid": "pyramid"}
+    for encoder, decoder in pairs.items():
+        hidden = (2, 3, 2, 4) if encoder == "pyramid" else (2, 3)
+        names = dict(encoder=encoder, decoder=decoder, hidden_dim=hidden)
+        model = VAE(2, (17, 18, 2), iaf_steps=1, iaf_hidden=4, **names)
+        z_mean, z_log_var, context = model.encoder.predict(x, verbose=0)
+        assert z_mean.shape == z_log_var.shape == (3, 2) and context.shape[0] == 3
+        logits = model.decoder.predict(z_mean, verbose=0)
+        assert logits.shape == x.shape == model.predict(x, verbose=0).shape
+
+
+class Watch(keras.callbacks.Callback):
+    """A callback of somebody's own: notes what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs, self.batches = [], 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append({name: float(value) for name, value in logs.items()})
+
+
+@pytest.mark.parametrize("as_pipeline", [False, True])
+def test_keras_fit_takes_arrays_and_pipelines_and_callbacks(as_pipeline, tmp_path):
+    x, held = binary(20, IMAGE), binary(8, IMAGE, seed=1)
+    model, watch = VAE(2, IMAGE, hidden_dim=4), Watch()
+    model.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
+    best = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True)
+    stop = keras.callbacks.EarlyStopping(patience=5, restore_best_weights=True)
+    options = dict(epochs=3, callbacks=[watch, best, stop], verbose=0)
+    if as_pipeline:
+        pipelines = [tf.data.Dataset.from_tensor_slices(part).batch(10) for part in (x, held)]
+        log = model.fit(pipelines[0], validation_data=pipelines[1], **options)
+    else:
+        log = model.fit(x, batch_size=10, validation_data=(held,), **options)
+    assert watch.batches == 6 and [e["loss"] for e in watch.epochs] == log.history["loss"]
+    assert set(watch.epochs[0]) == set(log.history) >= {"loss", "val_loss", "kl", "val_kl"}
+    loaded = keras.saving.load_model(tmp_path / "best.keras")
+    assert loaded.evaluate(held, verbose=0, return_dict=True)["loss"] == pytest.approx(
+        min(log.history["val_loss"]), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Data sets: where they come from, what is checked of them, how they are split.
 
 `load` brings a published data set or the sample that stands in for it, by an entry of `DATASETS`.
-`from_arrays` and `from_folder` make the same `ImageDataset` of pictures that somebody brings along.
+`own_images` makes the same `ImageDataset` of pictures that somebody brings along.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
@@ -20,11 +20,8 @@ import numpy as np
 
 from helpers.course import settings
 from helpers.course.checks import (
-    as_sizes,
     as_uint8_images,
     check_choice,
-    check_fraction,
-    check_seed,
     shown,
 )
 from helpers.course.files import write_whole
@@ -49,7 +46,6 @@ CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")  # the arrays of a data set's file
 SAMPLE_KEYS = ("x_train", "y_train", "x_validation", "y_validation", "x_test", "y_test")
-PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class DatasetUnavailable(RuntimeError):
@@ -473,309 +469,3 @@ DATASETS = {  # what `load` knows; one line for each data set
     "mnist": MNIST,
     "cifar10": CIFAR10,
 }
-
-
-# --- Own images -----------------------------------------------------------------------------------
-
-
-def from_arrays(
-    x: np.ndarray,
-    y: np.ndarray | Sequence | None = None,
-    *,
-    name: str = "own images",
-    validation_fraction: float = 0.1,
-    test_fraction: float = 0.1,
-    seed: int = 0,
-    class_names: Sequence[str] | None = None,
-) -> ImageDataset:
-    """Make a data set of your own arrays, split at random, the same way each time.
-
-    Parameters
-    ----------
-    x : array
-        Images (n, h, w) or (n, h, w, c). White is 255 in uint8 (and in wider whole numbers that
-        stay below 256), 65535 in uint16, 1.0 in floats, and True in booleans. Kept as 256 levels.
-    y : array or sequence, optional
-        A label for each image, whole numbers or strings.
-    name : str
-        For tables and titles.
-    validation_fraction, test_fraction : float
-        Parts of the images, at least one image each.
-    seed : int
-        Another seed gives another split.
-    class_names : sequence of str, optional
-        What the labels 0, 1, … mean, or the order of string labels. By default the labels
-        themselves, sorted.
-
-    Returns
-    -------
-    ImageDataset
-
-    Raises
-    ------
-    TypeError, ValueError
-        `x` or `y` can be read in more than one way, or in none; the message says what to write.
-    """
-    images = _as_grey_levels(_with_channels(_as_array(x)))
-    labels, names = _as_classes(y, len(images), class_names)
-    splits = _split(images, labels, validation_fraction, test_fraction, seed)
-    return ImageDataset(name, *splits, names, OWN_IMAGES, False)
-
-
-def from_folder(
-    path: str | Path,
-    size: int | tuple[int, int],
-    *,
-    channels: int = 3,
-    skip_unreadable: bool = False,
-    name: str | None = None,
-    validation_fraction: float = 0.1,
-    test_fraction: float = 0.1,
-    seed: int = 0,
-) -> ImageDataset:
-    """Make a data set of a folder of pictures, split at random, the same way each time.
-
-    Folders inside `path` are classes; pictures that lie in `path` itself have none. A picture is
-    turned as its camera says, cut to the shape of `size` around its middle, and resized;
-    transparent parts become white, and of an animation the first frame is taken.
-
-    Parameters
-    ----------
-    path : str or Path
-        Files other than pictures (PNG, JPEG, GIF, BMP, WebP, TIFF), and hidden ones, are ignored.
-    size : int or (height, width)
-        Of the images, in pixels.
-    channels : int
-        3 for colours, 1 for grey values.
-    skip_unreadable : bool
-        Leave pictures out that cannot be read, and name them, instead of raising an error.
-    name : str, optional
-        For tables and titles; by default the folder's name.
-    validation_fraction, test_fraction, seed
-        As in `from_arrays`.
-
-    Returns
-    -------
-    ImageDataset
-
-    Raises
-    ------
-    ValueError
-        The folder holds no pictures, or something else than pictures or class folders.
-    DatasetInvalid
-        Pictures cannot be read; the message names them.
-    """
-    folder = Path(path).expanduser()
-    sizes = as_sizes("size", size)
-    if len(sizes) > 2:
-        raise ValueError(f"size must be one number or (height, width), got {shown(size)}")
-    check_choice("channels", channels, (1, 3))
-    files, classes = _pictures(folder)
-    images, unreadable = [], []
-    for file in progress(files, "read pictures", unit="picture"):
-        try:
-            images.append(_read_picture(file, sizes[0], sizes[-1], channels))
-        except Exception:  # Pillow's readers raise many kinds for a damaged file
-            unreadable.append(file)
-    _report_unreadable(folder, unreadable, len(files), skip_unreadable)
-    left_out = set(unreadable)
-    kept = [label for file, label in zip(files, classes, strict=True) if file not in left_out]
-    labels, names = _as_classes(kept if any(kept) else None, len(images), None)
-    splits = _split(np.stack(images), labels, validation_fraction, test_fraction, seed)
-    return ImageDataset(name or folder.resolve().name, *splits, names, OWN_IMAGES, False)
-
-
-def _as_array(x: object) -> np.ndarray:
-    """Return x as an array; TypeError says how to make one of a list or a tf.data pipeline."""
-    if hasattr(x, "as_numpy_iterator"):
-        raise TypeError(
-            "x is a tf.data pipeline: give an array, np.stack(list(x.as_numpy_iterator())), or "
-            "np.concatenate(…) of it if it yields batches"
-        )
-    if not hasattr(x, "shape"):
-        raise TypeError(
-            f"x is a {type(x).__name__}: give an array (n, h, w) or (n, h, w, c), np.stack(x) for "
-            "a list of images of one size; from_folder reads picture files of any size"
-        )
-    return np.asarray(x)
-
-
-def _with_channels(x: np.ndarray) -> np.ndarray:
-    """Return images (n, h, w, c); ValueError says how to bring other shapes into this one."""
-    wanted = f"x has shape {x.shape}: give (n, h, w) or (n, h, w, c)"
-    if x.ndim not in (3, 4) or 0 in x.shape:
-        raise ValueError(f"{wanted}, for example x.reshape(-1, 28, 28) for rows of 784 pixels")
-    if x.ndim == 3 and x.shape[-1] in (1, 3, 4):
-        raise ValueError(f"{wanted}; this looks like one picture with channels")
-    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"{wanted}; channels come last here: np.moveaxis(x, 1, -1)")
-    return x[..., np.newaxis] if x.ndim == 3 else x
-
-
-def _as_grey_levels(x: np.ndarray) -> np.ndarray:
-    """Return images as uint8, 255 for white; refuse what can be read in two ways."""
-    kind = x.dtype.kind
-    if kind == "b":
-        return np.where(x, np.uint8(255), np.uint8(0))
-    if kind in "iu":
-        return _from_whole_numbers(x)
-    if kind == "f":
-        return _from_floats(x)
-    raise TypeError(f"x is {x.dtype}: give booleans, whole numbers or floats")
-
-
-def _from_whole_numbers(x: np.ndarray) -> np.ndarray:
-    """Return whole numbers as 256 grey levels."""
-    low, high = int(x.min()), int(x.max())
-    given = f"x is {x.dtype} from {low} to {high}"
-    if low < 0:
-        raise ValueError(f"{given}: write (x - black) / (white - black) with your black and white")
-    if high == 1:
-        raise ValueError(f"{given}: write x == 1 if 1 is white, or x / 255 if 255 is white")
-    if x.dtype == np.uint16 and high > 32_767:
-        return _to_levels(x, 65_535)
-    if x.dtype == np.uint16 or high > 255:  # dark pictures, or of 10 or 12 bits?
-        raise ValueError(f"{given}: write x / white with your white, such as 255, 4095 or 65535")
-    return x.astype(np.uint8)
-
-
-def _from_floats(x: np.ndarray) -> np.ndarray:
-    """Return floats from 0 to 1 as 256 grey levels."""
-    if not np.isfinite(x).all():
-        raise ValueError(f"x holds NaN or infinity at {np.sum(~np.isfinite(x))} places")
-    low, high = float(x.min()), float(x.max())
-    given = f"x is {x.dtype} from {low:.3g} to {high:.3g}"
-    if low < -1e-6 or high > 1 + 1e-6:
-        raise ValueError(
-            f"{given}, not from 0 to 1: write x / 255 if white is 255, (x + 1) / 2 if black is -1"
-        )
-    if 0 < high <= 1.01 / 255:
-        raise ValueError(f"{given}: all but black; write x * 255 if it was divided by 255 twice")
-    return _to_levels(x, 1.0)
-
-
-def _to_levels(x: np.ndarray, white: float) -> np.ndarray:
-    """Return images as uint8, where `white` becomes 255; one by one, for the sake of memory."""
-    levels = np.empty(x.shape, np.uint8)
-    for image, level in zip(x, levels, strict=True):
-        level[...] = np.round(255 * np.clip(image / white, 0, 1))
-    return levels
-
-
-def _as_classes(
-    y: np.ndarray | Sequence | None, n: int, class_names: Sequence[str] | None
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return labels 0, 1, … (n,) and what they mean."""
-    if y is None:
-        return np.zeros(n, np.uint8), ("no label",)
-    y = _as_label_array(y, n)
-    if class_names is None:
-        values = list(np.unique(y))
-        names = tuple(str(value) for value in values)
-    else:
-        names = tuple(class_names)
-        values = list(names) if y.dtype.kind == "U" else list(range(len(names)))
-    place = {value: label for label, value in enumerate(values)}
-    strange = [str(value) for value in np.unique(y) if value not in place]
-    if strange:
-        raise ValueError(f"y holds {shown(strange)}, which class_names {shown(names)} do not name")
-    dtype = np.uint8 if len(names) <= 256 else np.int32
-    return np.array([place[value] for value in y.tolist()], dtype), names
-
-
-def _as_label_array(y: np.ndarray | Sequence, n: int) -> np.ndarray:
-    """Return one label for each image: whole numbers, booleans, or strings."""
-    y = np.asarray(y)
-    if y.shape == (n, 1):  # as Keras' CIFAR-10 has them
-        y = y[:, 0]
-    if y.shape != (n,):
-        one_hot = ", np.argmax(y, axis=1) of one-hot rows" if y.shape[:1] == (n,) else ""
-        raise ValueError(f"y has shape {y.shape}: give one label for each of {n} images{one_hot}")
-    if y.dtype.kind == "S":
-        return np.char.decode(y)
-    if y.dtype.kind == "T" or (y.dtype.kind == "O" and all(isinstance(v, str) for v in y)):
-        return y.astype(str)
-    if y.dtype.kind not in "biuU":
-        raise TypeError(f"y is {y.dtype}: give whole numbers, y.astype(int), or strings")
-    return y
-
-
-def _split(
-    images: np.ndarray,
-    labels: np.ndarray,
-    validation_fraction: float,
-    test_fraction: float,
-    seed: int,
-) -> list[Split]:
-    """Return the splits for training, validation and test, drawn by the seed."""
-    check_fraction(validation_fraction=validation_fraction, test_fraction=test_fraction)
-    check_seed(seed=seed)
-    n = len(images)
-    validation = max(1, round(validation_fraction * n))
-    test = max(1, round(test_fraction * n))
-    train = n - validation - test
-    if train < 1:
-        raise ValueError(
-            f"{n} images leave none to train with, after {validation} for validation and {test} "
-            "for the test: give more images, or smaller fractions"
-        )
-    parts = np.split(fixed_order(n, seed), [train, train + validation])
-    return [Split(images[part], labels[part]) for part in parts]
-
-
-def _pictures(folder: Path) -> tuple[list[Path], list[str]]:
-    """Return the picture files of a folder, sorted, and the class of each, "" without classes."""
-    entries = sorted(folder.iterdir())
-    loose = [entry for entry in entries if _is_picture(entry, folder)]
-    files, classes = [], []
-    for entry in entries:
-        if entry.is_dir():
-            found = [file for file in sorted(entry.rglob("*")) if _is_picture(file, folder)]
-            files += found
-            classes += [entry.name] * len(found)
-    names = sorted(set(classes))
-    if loose and files:
-        raise ValueError(f"{folder} holds pictures beside folders of pictures: {shown(names)}")
-    if {"train", "test"} <= {name.lower() for name in names}:
-        raise ValueError(f"{folder} holds {shown(names)}, no classes: give one of these folders")
-    if not loose and not files:
-        raise ValueError(f"{folder} holds no pictures ({', '.join(PICTURES)})")
-    return loose + files, [""] * len(loose) + classes
-
-
-def _is_picture(path: Path, folder: Path) -> bool:
-    """Whether a path is a picture by its name, and not hidden below `folder`."""
-    hidden = any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in PICTURES and path.is_file() and not hidden
-
-
-def _read_picture(file: Path, height: int, width: int, channels: int) -> np.ndarray:
-    """Return a picture as uint8 (height, width, channels)."""
-    from PIL import Image, ImageOps
-
-    with Image.open(file) as opened:
-        picture = ImageOps.exif_transpose(opened)
-    if picture.mode.startswith("I;16"):  # Pillow would clip 16 bits at 255
-        levels = np.round(np.asarray(picture, np.float64) / 257)
-        picture = Image.fromarray(levels.astype(np.uint8))
-    elif picture.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel")
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
-    picture = picture.convert("L" if channels == 1 else "RGB")
-    picture = ImageOps.fit(picture, (width, height))
-    return np.asarray(picture).reshape(height, width, channels)
-
-
-def _report_unreadable(folder: Path, unreadable: list[Path], count: int, skip: bool) -> None:
-    """Name the pictures that cannot be read, as an error unless they are to be skipped."""
-    if not unreadable:
-        return
-    names = [file.relative_to(folder).as_posix() for file in unreadable]
-    listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-    message = f"{len(names)} of {count} pictures cannot be read: {listed}"
-    if not skip or len(names) == count:
-        raise DatasetInvalid(f"{message}. Mend or remove them, or skip_unreadable=True")
-    print(f"Note: {message}. They are left out.")
