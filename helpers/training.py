@@ -296,9 +296,8 @@ def fit(
     task = _Task(model, as_uint8_images(images), labels, validation, optimizer, plain)
     with contextlib.ExitStack() as stack:
         folder = None if run_dir is None else stack.enter_context(task.open(run_dir))
-        planned = task.planned_epochs(folder)
         stack.enter_context(model.distribute_strategy.scope())
-        task.compile(planned, steps_per_execution)
+        task.compile(task.planned_epochs(folder), steps_per_execution)
         run = _Run(model, folder, epochs, seconds, patience)
         if not run.resume(verbose):
             report = stack.enter_context(_Report(run, task.steps, verbose))
