@@ -163,8 +163,9 @@ def test_copies_between_splits_are_found_said_and_taken_out(capsys):
     assert len(clean.validation) == 9 - of_first["validation"]
     assert len(clean.train) == len(dataset.train) and clean.name == dataset.name
     meant = {image.tobytes(): label for label, image in enumerate(with_copies()[:20])}
-    found = [meant[image.tobytes()] for image in clean.test.images]
-    assert found == clean.test.labels.tolist() and 0 not in found
+    for split in (clean.validation, clean.test):
+        found = [meant[image.tobytes()] for image in split.images]
+        assert found == split.labels.tolist() and 0 not in found
 
 
 def test_a_copy_in_validation_alone_counts_for_the_test():
