@@ -374,10 +374,15 @@ def rehearse_failure(
         start, ended = time.monotonic(), {}
         for index in kill:
             workers[index].kill()  # SIGKILL; on Windows TerminateProcess
-        while len(ended) < count and time.monotonic() < start + patience:
+        for index in kill:
+            workers[index].wait()
+        deadline = time.monotonic() + patience
+        while True:
             for index, worker in enumerate(workers):
                 if worker.poll() is not None:
                     ended.setdefault(index, (worker.returncode, time.monotonic() - start))
+            if len(ended) == count or time.monotonic() > deadline:
+                break
             time.sleep(POLL)
     found = []
     for index in range(count):
