@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import math
 import random
 
 import numpy as np
@@ -62,6 +63,16 @@ def by_luck(groups, fraction, seed):
 
 def one_third(groups, fraction, seed):
     return by_unique(groups, 0.3, seed)
+
+
+def rounded_down(groups, fraction, seed):
+    names = np.random.default_rng(seed).permutation(np.unique(groups))
+    return np.isin(groups, names[: max(1, int(fraction * len(names)))])
+
+
+def rounded_up(groups, fraction, seed):
+    names = np.random.default_rng(seed).permutation(np.unique(groups))
+    return np.isin(groups, names[: max(1, math.ceil(fraction * len(names)))])
 
 
 def maybe_none(groups, fraction, seed):
@@ -202,6 +213,8 @@ ANSWERS = {
             without_the_seed,
             by_luck,
             one_third,
+            rounded_down,
+            rounded_up,
             maybe_none,
             each_by_a_coin,
             drawn_by_size,

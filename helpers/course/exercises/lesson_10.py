@@ -36,8 +36,8 @@ def check_split(answer: Callable) -> str:
     in_rows = np.repeat(names, sizes)
     for groups, fraction in (
         (in_rows, 0.3),
-        (rng.permutation(in_rows), 0.3),
-        (rng.permutation(in_rows), 0.5),
+        (rng.permutation(in_rows), 0.27),
+        (rng.permutation(in_rows), 0.53),
         (rng.integers(100, 125, 400) ** 2, 0.2),
         (rng.permutation(in_rows), 0.01),
     ):
