@@ -168,7 +168,8 @@ def examine(
 ) -> list[Finding]:
     """Examine a model: print a line for each test, with an arrow where something is odd.
 
-    The routine of lesson 08, for any likelihood. The arrows are rules of thumb. What the routine is
+    After the routine of lesson 08, with rules of thumb for any likelihood, and with training images
+    where that has validation images. What the routine is
     blind to: grey training data, draws that go through the flow again, an epoch that was chosen on
     the test images.
 

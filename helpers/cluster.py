@@ -331,7 +331,10 @@ def rehearse(
         if None in codes:
             raise ClusterError(f"worker {codes.index(None)} did not end within {seconds:g} s")
     outputs = [(folder / f"worker-{index}.out").read_text() for index in range(count)]
-    return [json.loads(output.strip().split("\n")[-1]) for output in outputs]
+    try:
+        return [json.loads(output.strip().split("\n")[-1]) for output in outputs]
+    except ValueError:
+        raise ClusterError(f"a worker of {script} did not print JSON in its last line") from None
 
 
 def rehearse_failure(

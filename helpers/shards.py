@@ -55,7 +55,7 @@ def write_shards(images: np.ndarray, folder: str | os.PathLike, shards: int) -> 
     Raises
     ------
     ValueError, TypeError
-        The images are not of that kind, or fewer than the files.
+        The images are not of that kind, or fewer than the files; or the folder holds shards already.
     """
     images = as_uint8_images(images)
     check_whole(shards=shards)
@@ -63,6 +63,8 @@ def write_shards(images: np.ndarray, folder: str | os.PathLike, shards: int) -> 
         raise ValueError(f"{len(images)} images do not fill {shards} shards: write fewer")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if any(_NAME.fullmatch(path.name) for path in folder.iterdir()):
+        raise ValueError(f"{folder} holds shards already: name an empty folder")
     paths = [folder / f"images-{k:05d}-of-{shards:05d}.tfrecord" for k in range(shards)]
     for k, path in enumerate(paths):
         temporary = path.with_suffix(".unfinished")

@@ -133,8 +133,8 @@ def from_folder(
         except Exception:  # Pillow's readers raise many kinds for a damaged file
             unreadable.append(file)
     _report_unreadable(folder, unreadable, len(files), skip_unreadable)
-    _check_white(folder, files, images)
     left_out = set(unreadable)
+    _check_white(folder, [file for file in files if file not in left_out], images)
     kept = [label for file, label in zip(files, classes, strict=True) if file not in left_out]
     labels, names = _as_classes(kept if any(kept) else None, len(images), None)
     splits = _split(np.stack(images), labels, validation_fraction, test_fraction, seed)

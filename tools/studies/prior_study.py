@@ -116,7 +116,7 @@ HEADLINES = {
     ),
 }
 # By `speed`: a step of the thin networks takes 1.07 times as long in float32, one of the large
-# networks 1.36 times; and two epochs to spare.
+# networks 1.36 times. Both are rounded down, prior_5 and prior_15 by one epoch more.
 FLOAT32_EPOCHS = {"prior_5": 13, "prior_15": 43, "prior_60": 61}
 
 
