@@ -55,7 +55,7 @@ def write_shards(images: np.ndarray, folder: str | os.PathLike, shards: int) -> 
     Raises
     ------
     ValueError, TypeError
-        The images are not of that kind, or fewer than the files; or the folder holds shards already.
+        The images are not of that kind, or fewer than the files, or the folder holds shards.
     """
     images = as_uint8_images(images)
     check_whole(shards=shards)

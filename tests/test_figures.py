@@ -105,6 +105,9 @@ def test_a_name_keeps_whole_words(heading, slug):
 def test_make_takes_one_lesson_or_all():
     for arguments, command in ((["NB=07"], "tools/figures.py 07"), ([], "tools/figures.py")):
         done = subprocess.run(
-            ["make", "-n", "figures", *arguments], cwd=course.ROOT, capture_output=True, text=True
+            ["make", "-n", "--no-print-directory", "figures", *arguments],
+            cwd=course.ROOT,
+            capture_output=True,
+            text=True,
         )
         assert done.stdout.rstrip().endswith(command), done.stdout + done.stderr
