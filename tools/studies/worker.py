@@ -14,7 +14,7 @@ from helpers.vae import VAE
 settings = json.loads(Path(sys.argv[1]).read_text())
 folder = Path(settings["folder"])  # on a file system that all workers see
 
-strategy = cluster.connect(600)  # seconds; before TensorFlow does anything else
+strategy = cluster.connect()  # before TensorFlow does anything else
 keras.utils.set_random_seed(settings["model"]["seed"])
 with strategy.scope():
     vae = VAE(**settings["model"])
