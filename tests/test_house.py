@@ -186,7 +186,7 @@ def test_the_hooks_call_targets_that_there_are():
 
 TARGETS = (
     "run test test-unit test-notebooks e2e lab execute lessons publish-values generate agree lint "
-    "student links site verify-results"
+    "student figures links site verify-results"
 ).split()
 
 

@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 
 import course
+import generate
 
 SWITCH = "%matplotlib inline\n%config InlineBackend.figure_formats = ['png', 'svg']"
-GIF = re.compile(r'<img alt="([^"]*)" src="data:image/gif;base64,([^"]*)">')
 LONGEST_SLUG = 40
 
 
@@ -46,7 +46,7 @@ def shown(output, heading: str) -> tuple[str, str | bytes, str] | None:
         A figure has no alt text.
     """
     data = output.get("data", {})
-    if animation := GIF.fullmatch("".join(data.get("text/html", ""))):
+    if animation := generate.GIF.fullmatch("".join(data.get("text/html", ""))):
         return "gif", base64.b64decode(animation[2]), html.unescape(animation[1])
     if "image/svg+xml" not in data:
         return None

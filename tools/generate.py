@@ -61,7 +61,7 @@ elif not places:
         "(or `pip install -e .`), and open the notebook in its place."
     )'''
 FIRST_CELL_ID = "bootstrap"
-GIF = re.compile(r'<img alt="(?P<alt>[^"]*)" src="data:image/gif;base64,(?P<data>[^"]+)"')
+GIF = re.compile(r'<img alt="(?P<alt>[^"]*)" src="data:image/gif;base64,(?P<data>[^"]+)">')
 FIRST_CELL_METADATA = {"cellView": "form", "jupyter": {"source_hidden": True}}  # Colab, JupyterLab
 LIKELIHOODS = (
     "| lesson | data | protocol | model | log p(x), nats | ± images | images | k | seed | epochs "
