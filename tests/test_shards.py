@@ -1,6 +1,7 @@
 """Images in shards: every image once, in an order that repeats, and shards that do not do."""
 
 import collections
+import shutil
 
 import keras
 import numpy as np
@@ -145,7 +146,10 @@ def test_a_missing_shard_is_noticed(broken):
 
 
 def test_two_sets_in_one_folder_are_noticed(broken):
-    shards.write_shards(IMAGES, broken, 2)
+    with pytest.raises(ValueError, match="holds shards already: name an empty folder"):
+        shards.write_shards(IMAGES, broken, 3)
+    for path in shards.write_shards(IMAGES, broken / "others", 2):
+        shutil.copy(path, broken)
     with pytest.raises(ValueError, match="holds 5 shards of a set of 2 and 3"):
         shards.read_shards(broken)
 
