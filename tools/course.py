@@ -32,6 +32,11 @@ LESSON = {"VAE_PROFILE": "lesson", "VAE_DATA": "", **_ALWAYS}
 ENVIRONMENTS = {"lesson": LESSON, "quick": QUICK}
 
 
+def build_dir() -> Path:
+    """Return where scripts write: VAE_BUILD, or build/."""
+    return Path(os.environ.get("VAE_BUILD") or ROOT / "build").resolve()
+
+
 def read_published(path: Path = PUBLISHED) -> dict:
     """Return what is published: {lesson: {profile: …}}; tools/published.py says in which form."""
     return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -12,7 +12,6 @@ usage: execute.py [NUMBER] [--check | --try] [--profile lesson|quick]
 
 import argparse
 import hashlib
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -125,8 +124,7 @@ def main(arguments: list[str], folder: Path = course.NOTEBOOKS) -> int:
         paths = published
     found = []
     with tempfile.TemporaryDirectory() as nowhere:
-        build = Path(os.environ.get("VAE_BUILD") or course.ROOT / "build").resolve()
-        build = Path(nowhere) if checking else build
+        build = Path(nowhere) if checking else course.build_dir()
         for path in paths:
             strict = checking or (storing and path in published)
             environment = {"VAE_BUILD": str(build), "VAE_STRICT": "1" if strict else ""}

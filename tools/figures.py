@@ -11,7 +11,6 @@ usage: figures.py [NUMBER] [--profile lesson|quick] [--notebooks FOLDER] [--buil
 import argparse
 import base64
 import html
-import os
 import re
 import sys
 from pathlib import Path
@@ -110,8 +109,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--notebooks", type=Path, default=course.NOTEBOOKS)
     parser.add_argument("--build", type=Path)
     options = parser.parse_args(arguments)
-    build = options.build or Path(os.environ.get("VAE_BUILD") or course.ROOT / "build")
-    build = build.resolve()
+    build = options.build.resolve() if options.build else course.build_dir()
     # Another machine may disagree with the published run, and its figures are still its figures.
     environment = {"VAE_STRICT": "", "VAE_BUILD": str(build)}
     environment = course.ENVIRONMENTS[options.profile] | environment

@@ -19,8 +19,6 @@ import study
 
 from helpers import data  # isort: skip  (first: imports TensorFlow quietly)
 
-import keras
-
 from helpers.networks import PyramidDecoder, PyramidEncoder, ResidualDecoder
 from helpers.vae import CONTEXT_DIM, VAE
 
@@ -120,6 +118,11 @@ def residual(width: int) -> dict:
     )
 
 
+def make(steps: int, width: int) -> VAE:
+    """A model of the comparison, without its warm-up of the KL."""
+    return VAE(40, **residual(width), iaf_steps=steps, iaf_hidden=512)
+
+
 def gain(kind: str, seed: int) -> None:
     """Train and score one model of the comparison at equal seconds."""
     steps, width = KINDS[kind]
@@ -143,11 +146,9 @@ def speed(rounds: int = 3) -> None:
     images, results = dataset.train.images[: 60 * BATCH], study.results("04", dataset)
     for _ in range(study.size(rounds, 1)):
         for kind, (steps, width) in KINDS.items():
-            keras.utils.set_random_seed(SEED)
-            vae, clock = VAE(40, **residual(width), iaf_steps=steps, iaf_hidden=512), study.Clock()
-            options = dict(epochs=1, batch_size=BATCH, protocol="dynamic", seed=SEED, verbose=0)
-            study.fit(vae, images, callbacks=[clock], **options)
-            found[kind].append(1000 * clock.seconds)
+            build = partial(make, steps, width)
+            options = dict(precision="float32", batch_size=BATCH, protocol="dynamic", seed=SEED)
+            found[kind].append(study.step_milliseconds(build, images, **options))
     for kind, values in found.items():
         step, flow = statistics.median(values), statistics.median(found["flow"])
         key = f"mnist/dynamic/gain_{kind}/step_ratio"

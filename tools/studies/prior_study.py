@@ -329,18 +329,14 @@ def milliseconds(
     model: dict, *, with_muon: bool = False, precision: str = COMMON["precision"]
 ) -> float:
     """Median time of a training step, on a few batches."""
-    keras.utils.set_random_seed(SEED)
-    keras.mixed_precision.set_global_policy(precision)
-    vae, clock = make(**model), study.Clock()
-    keras.mixed_precision.set_global_policy("float32")
     images = data.load_mnist().train.images[: 60 * BATCH]
-    options = dict(protocol="dynamic", seed=SEED, learning_rate=1e-3, verbose=0)
+    options = dict(protocol="dynamic", learning_rate=1e-3, batch_size=BATCH)
     if with_muon:
         options["optimizer"] = muon(1e-3, 60)
     else:
         options |= {name: COMMON[name] for name in ("weight_decay", "ema_momentum")}
-    study.fit(vae, images, epochs=1, batch_size=BATCH, callbacks=[clock], **options)
-    return 1000 * clock.seconds
+    build = partial(make, **model)
+    return study.step_milliseconds(build, images, precision=precision, seed=SEED, **options)
 
 
 def speed(rounds: int = 3) -> None:

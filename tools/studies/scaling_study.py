@@ -215,24 +215,15 @@ def bfloat16(seed: int) -> None:
     print(f"{key}: {elbos['bfloat16']:.3f} - {elbos['float32']:.3f} = {difference:.3f}")
 
 
-def milliseconds(policy: str) -> float:
-    """Median time of a training step, on a few batches."""
-    clock, size = study.Clock(), PYRAMIDS["batch_size"]
-    keras.utils.set_random_seed(SEED)
-    keras.mixed_precision.set_global_policy(policy)
-    vae = build_pyramids(SEED)
-    keras.mixed_precision.set_global_policy("float32")
-    images = data.load_mnist().train.images[: 30 * size]
-    study.fit(vae, images, epochs=1, seed=SEED, callbacks=[clock], verbose=0, **PYRAMIDS)
-    return 1000 * clock.seconds
-
-
 def bfloat16_speed(rounds: int = 3) -> None:
     """Record how much faster a step is in 16 bits; in turns."""
     found = {name: [] for name in POLICIES}
+    images = data.load_mnist().train.images[: 30 * PYRAMIDS["batch_size"]]
+    build, options = partial(build_pyramids, SEED), dict(seed=SEED, **PYRAMIDS)
     for _ in range(study.size(rounds, 1)):
         for name, policy in POLICIES.items():
-            found[name].append(milliseconds(policy))
+            step = study.step_milliseconds(build, images, precision=policy, **options)
+            found[name].append(step)
     steps = {name: float(np.median(values)) for name, values in found.items()}
     study.results(LESSON, data.load_mnist()).record(
         "mnist/dynamic/bfloat16_speed/step_ratio",

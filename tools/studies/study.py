@@ -173,6 +173,19 @@ def fit(
     )
 
 
+def step_milliseconds(build, images, *, precision, seed, **options) -> float:
+    """Median time of a training step of a model in a Keras policy, on these images.
+
+    `build` makes the model; `options` go to `fit`.
+    """
+    keras.utils.set_random_seed(seed)
+    keras.mixed_precision.set_global_policy(precision)
+    model, clock = build(), Clock()
+    keras.mixed_precision.set_global_policy("float32")
+    fit(model, images, epochs=1, seed=seed, callbacks=[clock], verbose=0, **options)
+    return 1000 * clock.seconds
+
+
 def train(
     dataset, build, *, name, protocol, seed, joined=False, precision="float32", **options
 ) -> tuple:
