@@ -4,7 +4,7 @@ Each twin makes one well-known mistake. They are here so that the study that tra
 lesson that shows them and the exercise that examines them take them from one place. None of them is
 of use for anything else.
 
-`examine` is the lesson's routine, for any likelihood: each of its tests returns lines of a report.
+`examine` makes a routine for any likelihood of it: each of its tests returns lines of a report.
 """
 
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from helpers.bounds import importance_bound
 from helpers.course.checks import check_seed
 from helpers.data import noise_seed
 from helpers.evaluation import active_units, posterior_moments
@@ -119,6 +120,7 @@ BATCH = 100  # images that a training loss is asked for at once
 BLOCK, DRAWS = 16, 50  # images and draws of the honest terms at once
 NEIGHBOURS = 50  # images of a batch whose first image is watched
 ERRORS = 4  # standard errors of a difference from which on it is no chance
+OFF = 0.1  # nats between two computations of one term: less is not worth an arrow
 MARGIN = 0.01  # nats for each number of an image: less is not worth an arrow
 
 
@@ -169,9 +171,8 @@ def examine(
     """Examine a model: print a line for each test, with an arrow where something is odd.
 
     After the routine of lesson 08, with rules of thumb for any likelihood, and with training images
-    where that has validation images. What the routine is
-    blind to: grey training data, draws that go through the flow again, an epoch that was chosen on
-    the test images.
+    where that has validation images. What it is blind to: grey training data, draws that go through
+    the flow again, an epoch that was chosen on the test images.
 
     Parameters
     ----------
@@ -238,7 +239,7 @@ def _honest_terms(vae: VAE, x: np.ndarray, seed: int) -> tuple[np.ndarray, np.nd
         z, log_qz_x = q.experimental_sample_and_log_prob(DRAWS, seed=block_seed)
         log_px_z = vae.likelihood(z).log_prob(images)  # (DRAWS, images)
         kl = log_qz_x - vae.prior().log_prob(z)
-        log_px = tf.reduce_logsumexp(log_px_z - kl, axis=0) - np.log(DRAWS)
+        log_px = importance_bound(log_px_z - kl)
         return tf.reduce_mean(log_px_z, axis=0), tf.reduce_mean(kl, axis=0), log_px
 
     found = []
@@ -292,15 +293,14 @@ def _test_loss(patient: _Patient) -> list[Finding]:
         ),
     )
     return [
-        Finding(name, float(off.mean()), hint if _is_off(off, 0.1) else "")
-        for name, off, hint in parts
+        Finding(name, float(off.mean()), hint if _is_off(off) else "") for name, off, hint in parts
     ]
 
 
-def _is_off(differences: np.ndarray, at_least: float) -> bool:
-    """Whether the mean of differences of single images is more than chance, and than a minimum."""
+def _is_off(differences: np.ndarray) -> bool:
+    """Whether the mean of differences of single images is more than chance, and than `OFF`."""
     error = differences.std() / np.sqrt(len(differences))
-    return bool(np.abs(differences.mean()) > ERRORS * error + at_least)
+    return bool(np.abs(differences.mean()) > ERRORS * error + OFF)
 
 
 def _test_code(patient: _Patient) -> list[Finding]:
@@ -362,7 +362,7 @@ def _test_flow(patient: _Patient) -> list[Finding]:
     true = np.linalg.slogdet(np.float64(tape.batch_jacobian(z, z_0)))[1]
     off = float(np.mean(claimed - true))
     hint = "the flow's density is wrong: are its masks in place?"
-    return [Finding("log-det: claimed − autodiff", off, hint if abs(off) > 0.1 else "")]
+    return [Finding("log-det: claimed − autodiff", off, hint if abs(off) > OFF else "")]
 
 
 def _test_memory(patient: _Patient, train: np.ndarray) -> list[Finding]:

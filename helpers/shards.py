@@ -114,7 +114,7 @@ def read_shards(
     check_whole(workers=workers)
     check_seed(seed=seed)
     check_whole(low=0, epoch=epoch)
-    paths = find_shards(folder)
+    paths = _find_shards(folder)
     if policy == "file" and len(paths) < workers:
         raise ValueError(
             f"{workers} workers cannot share {len(paths)} files: write at least {workers} shards, "
@@ -144,7 +144,7 @@ def read_shards(
     return data.without_autotune(images.with_options(options))
 
 
-def find_shards(folder: str | os.PathLike) -> list[Path]:
+def _find_shards(folder: str | os.PathLike) -> list[Path]:
     """Return the shards of a folder, in order.
 
     Raises

@@ -290,8 +290,8 @@ def fit(
     """
     plain = dict(protocol=protocol, batch_size=batch_size, seed=seed, epochs=epochs, warmup=warmup)
     plain |= dict(learning_rate=learning_rate, schedule=schedule, clipnorm=clipnorm)
-    plain |= dict(ema_momentum=ema_momentum, weight_decay=weight_decay, patience=patience)
-    plain["validation_freq"] = validation_freq
+    plain |= dict(ema_momentum=ema_momentum, weight_decay=weight_decay)
+    plain |= dict(patience=patience, validation_freq=validation_freq)
     _check_plain(steps_per_execution=steps_per_execution, seconds=seconds, verbose=verbose, **plain)
     task = _Task(model, as_uint8_images(images), labels, validation, optimizer, plain)
     with contextlib.ExitStack() as stack:

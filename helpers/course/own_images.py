@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # what a camera writes of how it was held
 EXAMPLE_SIZE = 20  # pixels, height and width of the pictures of `write_example_folder`
 
 
@@ -148,15 +149,15 @@ def picture_sizes(path: str | Path) -> np.ndarray:
     Only the headers are read. Pictures that cannot be opened are left out; `from_folder` names
     them.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image
 
     sizes = []
     for file in _pictures(Path(path).expanduser())[0]:
         try:
             with Image.open(file) as opened:
-                turned = ImageOps.exif_transpose(opened) if _is_turned(opened) else opened
-                sizes.append((turned.height, turned.width))
-        except (UnidentifiedImageError, OSError):
+                lies = opened.getexif().get(ORIENTATION) in ON_ITS_SIDE
+                sizes.append(opened.size if lies else opened.size[::-1])  # (width, height)
+        except (OSError, Image.DecompressionBombError):
             continue
     return np.array(sizes, int).reshape(-1, 2)
 
@@ -434,11 +435,6 @@ def _read_picture(file: Path, height: int, width: int, channels: int) -> np.ndar
 def _has_16_bits(picture: "Image.Image") -> bool:
     """Whether a picture has 16 bits a pixel."""
     return picture.mode.startswith("I;16")
-
-
-def _is_turned(picture: "Image.Image") -> bool:
-    """Whether the camera was not held level, by what it wrote into the picture."""
-    return picture.getexif().get(0x0112, 1) != 1
 
 
 def _check_white(folder: Path, files: list[Path], images: list[np.ndarray]) -> None:
