@@ -397,7 +397,8 @@ class VAE(keras.Model):
         x, *_ = keras.utils.unpack_x_y_sample_weight(data)
         # Under "mixed_float16" Keras wraps the optimizer, and the wrapper of Keras 3.8 counts not.
         counting = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        step = tf.cast(counting.iterations, tf.int32)
+        # Where gradients are accumulated, `iterations` counts groups, the variable batches.
+        step = tf.cast(counting._iterations, tf.int32)
         with tf.GradientTape(persistent=self.bound == "dreg") as tape:
             terms = self.bound_terms(x, seed=self.step_seed(step), training=True, tape=tape)
             loss = -tf.reduce_mean(self.bound_of(terms, self.beta_at(step)))

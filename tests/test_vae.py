@@ -494,6 +494,19 @@ def test_no_two_steps_share_a_seed():
     assert len(seeds) == 20  # so validation batch 0 does not draw what training step 0 drew
 
 
+def test_batches_whose_gradients_are_accumulated_draw_different_noise():
+    class Watched(VAE):
+        def step_seed(self, step, *, testing=False):
+            seeds.append(tuple(super().step_seed(step, testing=testing).numpy()))
+            return super().step_seed(step, testing=testing)
+
+    seeds, model = [], Watched(2, IMAGE, hidden_dim=4, seed=1)
+    optimizer = keras.optimizers.SGD(1e-3, gradient_accumulation_steps=2)
+    model.compile(optimizer, run_eagerly=True)
+    model.fit(binary(8, IMAGE), batch_size=2, verbose=0)
+    assert len(seeds) == len(set(seeds)) == 4
+
+
 def test_beta_weighs_the_kl_of_the_loss_alone():
     x = binary(8, IMAGE)
     losses = {}
