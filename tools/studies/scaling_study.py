@@ -3,6 +3,7 @@
 batch_B_seedS      the MLP VAE with batches of B images, B 64, 256, 1024 or 4096: three learning
                    rates with seed 42, the best of them for longer; the best with seeds 43 and 44
 noise_seedS        gradient noise scale along the training with batches of 256
+calm_seedS         the same after one more epoch, in which the rate falls to zero
 bfloat16_seedS     lesson 03's pyramids, trained in float32 and in mixed_bfloat16
 bfloat16_speed     the time of a step of either
 cost               the time of a step of 1, 2 and 3 processes, and what a model of it predicts
@@ -19,7 +20,7 @@ from tempfile import TemporaryDirectory
 import study
 from conv_study import pyramids
 
-from helpers import cluster, data, evaluation, scaling  # isort: skip  (first: imports quietly)
+from helpers import cluster, data, evaluation, scaling, training  # isort: skip  (first: imports quietly)
 
 import keras
 import numpy as np
@@ -121,7 +122,7 @@ def batch(batch_size: int, seed: int) -> None:
 
 # A small batch is the smallest of the trainings; so many of them make a large one that |G|² stands
 # out of the noise. Eight repeats tell the error; they take 51,200 images, about one epoch.
-NOISE_BATCH, NOISE_EPOCHS = 256, (1, 2, 4, 8, 16, 24)
+NOISE_BATCH, NOISE_EPOCHS, CALM_AFTER = 256, (1, 2, 4, 8, 16, 24), 8
 SMALL_BATCH, SMALL_IN_LARGE, REPEATS = 64, 100, 8
 
 
@@ -150,33 +151,58 @@ def squared_lengths(vae: VAE, images: np.ndarray, repeat: int) -> tuple[float, f
     return small, float(tf.reduce_sum(total**2))
 
 
-def noise(seed: int) -> None:
-    """Record the noise scale before the training and after some of its epochs."""
-    dataset = data.load_mnist()
-    train(NOISE_BATCH, BEST[NOISE_BATCH], seed)
+def record_noise(vae: VAE, name: str, seed: int, **facts) -> None:
+    """Measure and record the noise scale of a model."""
+    images, results = data.load_mnist().train.images, study.results(LESSON, data.load_mnist())
+    pairs = [squared_lengths(vae, images, i) for i in range(REPEATS)]
+    sizes = (SMALL_BATCH, SMALL_BATCH * study.size(SMALL_IN_LARGE, 2))
+    found = scaling.noise_scale(*zip(*pairs, strict=True), *sizes)
+    facts |= dict(small_batch=sizes[0], large_batch=sizes[1], repeats=REPEATS)
+    key = f"mnist/dynamic/{name}_seed{seed}/noise_scale"
+    results.record(
+        key,
+        found.scale,
+        seed=seed,
+        unit="images",
+        error=float(f"{found.error:.4g}"),
+        trace=float(f"{found.trace:.5g}"),
+        signal=float(f"{found.signal:.5g}"),
+        **facts,
+    )
+    print(f"{key}: {found.scale:.0f} ± {found.error:.0f} images")
+
+
+def load_trained(seed: int, epoch: int) -> VAE:
+    """The model before the training with batches of 256, or after one of its NOISE_EPOCHS."""
     keras.utils.set_random_seed(seed)
     vae = build(seed)
+    if epoch:
+        vae.load_weights(weights_file(weights_folder(seed), epoch))
+    return vae
+
+
+def noise(seed: int) -> None:
+    """Record the noise scale before the training and after some of its epochs."""
+    train(NOISE_BATCH, BEST[NOISE_BATCH], seed)
     for epoch in study.size((0, *NOISE_EPOCHS), (0, 1)):
-        if epoch:
-            vae.load_weights(weights_file(weights_folder(seed), epoch))
-        pairs = [squared_lengths(vae, dataset.train.images, i) for i in range(REPEATS)]
-        sizes = (SMALL_BATCH, SMALL_BATCH * study.size(SMALL_IN_LARGE, 2))
-        found = scaling.noise_scale(*zip(*pairs, strict=True), *sizes)
-        key = f"mnist/dynamic/noise_epoch{epoch}_seed{seed}/noise_scale"
-        study.results(LESSON, dataset).record(
-            key,
-            found.scale,
-            seed=seed,
-            unit="images",
-            error=float(f"{found.error:.4g}"),
-            trace=float(f"{found.trace:.5g}"),
-            signal=float(f"{found.signal:.5g}"),
-            small_batch=sizes[0],
-            large_batch=sizes[1],
-            repeats=REPEATS,
-            epoch=epoch,
-        )
-        print(f"{key}: {found.scale:.0f} ± {found.error:.0f} images")
+        record_noise(load_trained(seed, epoch), f"noise_epoch{epoch}", seed, epoch=epoch)
+
+
+def calm(seed: int) -> None:
+    """Record the noise scale where one more epoch has let the rate fall to zero.
+
+    A constant rate keeps the weights bouncing across the steep directions of the loss, and there
+    the gradient is long. What is left of it without the bouncing is another noise scale.
+    """
+    train(NOISE_BATCH, BEST[NOISE_BATCH], seed)
+    epoch = study.size(CALM_AFTER, 1)
+    vae = load_trained(seed, epoch)
+    options = dict(batch_size=NOISE_BATCH, protocol="dynamic", warmup=0.1, verbose=0)
+    rate = learning_rate(NOISE_BATCH, BEST[NOISE_BATCH])
+    images = data.load_mnist().train.images[: study.size(None, study.QUICK_BATCH)]
+    # Another order and other noise than those of the epochs before.
+    training.fit(vae, images, epochs=1, learning_rate=rate, seed=seed + 1000, **options)
+    record_noise(vae, f"calm_epoch{epoch + 1}", seed, epoch=epoch + 1)
 
 
 # --- 16 bits --------------------------------------------------------------------------------------
@@ -298,6 +324,7 @@ PARTS = {
 }
 for seed in SEEDS:
     PARTS[f"noise_seed{seed}"] = partial(noise, seed)
+    PARTS[f"calm_seed{seed}"] = partial(calm, seed)
     PARTS[f"bfloat16_seed{seed}"] = partial(bfloat16, seed)
 PARTS |= {"bfloat16_speed": bfloat16_speed, "cost": cost}
 
