@@ -63,6 +63,14 @@ def searched(site):
     return json.loads(script.removeprefix("const SECTIONS = ").removesuffix(";\n"))
 
 
+@pytest.mark.parametrize("named", ["{}/built", "~/built"])
+def test_pages_are_written_where_vae_build_says(folder, tmp_path, monkeypatch, named):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("VAE_BUILD", named.format(tmp_path))
+    assert build.main(["site", "--notebooks", str(folder)]) == 0
+    assert (tmp_path / "built" / "site" / "01_toy.html").exists()
+
+
 # --- make run ------------------------------------------------------------------------------------
 
 

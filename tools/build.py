@@ -1,8 +1,9 @@
 """Write the course as pages that need no network: formulas, search and explorers included.
 
 `run` executes the lessons in the quick profile on the embedded sample and writes their pages to
-build/. A failing lesson does not stop the others; the exit code is 1. `site` shows the committed
-notebooks, solutions and the page for teachers, and writes to build/site/.
+build/, or where VAE_BUILD says. A failing lesson does not stop the others; the exit code is 1.
+`site` shows the committed notebooks, solutions and the page for teachers, and writes to site/ in
+the same folder.
 
 usage: build.py run [NUMBER] [--notebooks FOLDER] [--build FOLDER]
        build.py site [--notebooks FOLDER] [--build FOLDER]
@@ -253,7 +254,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("what", choices=("run", "site"))
     parser.add_argument("number", nargs="?", default="")
     parser.add_argument("--notebooks", type=Path, default=course.NOTEBOOKS)
-    parser.add_argument("--build", type=Path, default=course.ROOT / "build")
+    parser.add_argument("--build", type=Path, default=course.build_dir())
     options = parser.parse_args(arguments)
     paths, build = course.notebook_paths(options.number, options.notebooks), options.build.resolve()
     if not paths:
