@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from helpers.course.checks import check_whole, shown
 from helpers.course.runs import digest
 
 HINT = 'write it with cluster.config_for(["host-a:12345", "host-b:12345"], index)'
@@ -320,7 +321,10 @@ def rehearse(
     ------
     ClusterError
         A worker failed, with the last line of its error, or they took too long.
+    ValueError, TypeError
+        `count` is no whole number from 1.
     """
+    check_whole(count=count)
     folder = Path(folder).resolve()
     with _started(script, settings, folder, count) as workers:
         _wait_for_end(workers, seconds)
@@ -355,7 +359,7 @@ def rehearse_failure(
     script, settings, folder, count, seconds
         As `rehearse` takes them; the script trains with a `Progress` of the folder.
     kill : sequence of int
-        The workers that are killed, all at once.
+        The workers that are killed, all at once: at least one, and each is named once.
     step : int
         As soon as one of them has written this step, or a later one.
     patience : float
@@ -370,7 +374,11 @@ def rehearse_failure(
     ------
     ClusterError
         A worker ended before, or the step did not come.
+    ValueError, TypeError
+        `count` is no whole number from 1, or `kill` names others than the workers.
     """
+    check_whole(count=count)
+    kill = _as_workers(kill, count)
     folder = Path(folder).resolve()
     with _started(script, settings, folder, count) as workers:
         _wait_for_step(workers, folder, kill, step, seconds)
@@ -406,6 +414,18 @@ def free_addresses(count: int) -> list[str]:
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
                 found.append(f"127.0.0.1:{port}")
         return found
+
+
+def _as_workers(kill: Any, count: int) -> tuple[int, ...]:
+    """Return which workers are killed; raise unless these are some of them, each once."""
+    found = tuple(kill) if isinstance(kill, Iterable) else ()
+    whole = all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in found)
+    if not found or not whole or len(set(found) & set(range(count))) < len(found):
+        raise ValueError(
+            f"kill must be a list of different workers, at least one, each from 0 to {count - 1}, "
+            f"got {shown(kill)}"
+        )
+    return found
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ A shard is a TFRecord file: one record after another, each with its length and a
 of ours is a `tf.train.Example` that holds an image and its index among all images.
 """
 
+import functools
 import os
 import re
 import struct
@@ -169,21 +170,29 @@ def _find_shards(folder: str | os.PathLike) -> list[Path]:
 def count_records(path: str | os.PathLike) -> int:
     """Return how many records a shard holds, by their lengths alone.
 
+    A shard is read once, and again only where its size has changed.
+
     Raises
     ------
     ValueError
         It is cut short, or empty.
     """
     path = Path(path)
-    count = sum(1 for _ in _ends(path))
+    return _count_records(path, path.stat().st_size)
+
+
+@functools.cache  # each epoch asks again, and a file that is cut short has another size
+def _count_records(path: Path, size: int) -> int:
+    """Return how many records a shard of so many bytes holds."""
+    count = sum(1 for _ in _ends(path, size))
     if not count:
         raise ValueError(f"{path} is empty: write the shards again")
     return count
 
 
-def _ends(path: Path) -> Iterator[int]:
-    """Yield where each record of a shard ends."""
-    size, end = path.stat().st_size, 0
+def _ends(path: Path, size: int) -> Iterator[int]:
+    """Yield where each record of a shard of so many bytes ends."""
+    end = 0
     with open(path, "rb") as file:
         while end < size:
             file.seek(end)

@@ -63,6 +63,14 @@ def searched(site):
     return json.loads(script.removeprefix("const SECTIONS = ").removesuffix(";\n"))
 
 
+@pytest.mark.parametrize("named", ["{}/built", "~/built"])
+def test_pages_are_written_where_vae_build_says(folder, tmp_path, monkeypatch, named):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("VAE_BUILD", named.format(tmp_path))
+    assert build.main(["site", "--notebooks", str(folder)]) == 0
+    assert (tmp_path / "built" / "site" / "01_toy.html").exists()
+
+
 # --- make run ------------------------------------------------------------------------------------
 
 
@@ -139,7 +147,8 @@ def test_what_a_page_would_fetch_is_found(text):
 
 
 def test_every_notebook_has_its_page_and_nothing_is_wrong_with_it(site, capsys):
-    wanted = {path.stem for path in course.notebook_paths(solutions=True)} | {"index", "TEACHING"}
+    wanted = {path.stem for path in course.notebook_paths(solutions=True)}
+    wanted |= {"index", "TEACHING", "MARKING"}
     assert wanted == {path.stem for path in site.glob("*.html")}
     assert "error" not in capsys.readouterr().out
     for path in site.glob("*.html"):
@@ -179,6 +188,30 @@ def test_links_lead_to_pages_and_to_the_files_of_the_repository(
     assert a.get("href") == (f"{files}/notebooks/02_next.ipynb" if address else None)
     assert b.get("href") == (f"{files}/README.md#x" if address else None)
     assert (code, c["href"]) == (0, "01_toy.html#Summary")
+
+
+def test_the_pages_for_teachers_lead_to_each_other_and_are_listed_and_searched(folder, tmp_path):
+    add_prose(folder, "[teach](TEACHING.md) and [mark](MARKING.md#Lesson-01)")
+    teaching = "# Teach a toy\n\n[how to mark](MARKING.md#Lesson-01), [a lesson](01_toy.ipynb)\n"
+    (folder / "TEACHING.md").write_text(teaching, encoding="utf-8")
+    marking = "# Mark a toy\n\n[when to set it](TEACHING.md)\n\n## Lesson 01\n\n| asks |\n| --- |\n"
+    (folder / "MARKING.md").write_text(marking, encoding="utf-8")
+    tree, code = built(folder, tmp_path)
+    assert code == 0
+    links = [link["href"] for link in tree.select("main p")[-1].select("a")]
+    assert links == ["TEACHING.html", "MARKING.html#Lesson-01"]
+    listed = {link["href"]: link.get_text() for link in tree.select("nav.lessons a")}
+    assert listed["TEACHING.html"] == "Teach a toy" and listed["MARKING.html"] == "Mark a toy"
+    for name, targets in {
+        "TEACHING": ["MARKING.html#Lesson-01", "01_toy.html"],
+        "MARKING": ["TEACHING.html"],
+    }.items():
+        page = BeautifulSoup((tmp_path / "site" / f"{name}.html").read_text("utf-8"), "html.parser")
+        assert [link["href"] for link in page.select("main p a")] == targets
+        assert page.select_one('nav.lessons [aria-current="page"]')["href"] == f"{name}.html"
+    assert page.select("div.scroll > table th") and page.select("nav.headings a")
+    found = ["MARKING.html#Lesson-01", "Mark a toy", "Lesson 01", "asks "]
+    assert searched(tmp_path / "site")[-1] == found
 
 
 def test_folded_cells_stay_folded_under_a_name(folder, tmp_path):

@@ -337,3 +337,46 @@ def test_a_step_that_does_not_come_is_an_error(script, tmp_path):
     with pytest.raises(ClusterError, match="step 5 did not come within 2 s"):
         cluster.rehearse_failure(script(STEP), settings, tmp_path, kill=(0,), step=5, seconds=2)
     assert left(tmp_path) == set()
+
+
+def started(*arguments):
+    """Stand for the start of workers that must not be started."""
+    raise AssertionError("workers were started")
+
+
+@pytest.mark.parametrize(
+    ("count", "sentence"),
+    [
+        (0, "count must be at least 1, got 0"),
+        (-1, "count must be at least 1, got -1"),
+        (2.0, "count must be a whole number, got 2.0"),
+        ("2", "count must be a whole number, got '2'"),
+        (True, "count must be a whole number, got True"),
+    ],
+)
+def test_a_number_of_workers_that_cannot_be_is_refused(tmp_path, monkeypatch, count, sentence):
+    monkeypatch.setattr(cluster, "_started", started)
+    with pytest.raises((ValueError, TypeError)) as caught:
+        cluster.rehearse("script.py", {}, tmp_path, count=count)
+    assert str(caught.value) == sentence
+    with pytest.raises((ValueError, TypeError)) as caught:
+        cluster.rehearse_failure("script.py", {}, tmp_path, kill=[0], step=1, count=count)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    "kill", [(), [2], [-1], [0, 0], [1.0], ["1"], [True], [[0]], 1, "01", None, {"a": 0}]
+)
+def test_workers_that_cannot_be_killed_are_refused(tmp_path, monkeypatch, kill):
+    monkeypatch.setattr(cluster, "_started", started)
+    with pytest.raises(ValueError) as caught:
+        cluster.rehearse_failure("script.py", {}, tmp_path, kill=kill, step=1, count=2)
+    allowed = "a list of different workers, at least one, each from 0 to 1"
+    assert str(caught.value) == f"kill must be {allowed}, got {kill!r}"
+
+
+@pytest.mark.parametrize("kill", [(0,), [1, 0], range(2), np.arange(2)])
+def test_workers_may_be_named_by_any_sequence_of_whole_numbers(tmp_path, monkeypatch, kill):
+    monkeypatch.setattr(cluster, "_started", started)
+    with pytest.raises(AssertionError, match="workers were started"):
+        cluster.rehearse_failure("script.py", {}, tmp_path, kill=kill, step=1, count=2)

@@ -1,6 +1,7 @@
 """The files around the code: what they promise holds."""
 
 import ast
+import datetime
 import json
 import os
 import re
@@ -120,6 +121,24 @@ def test_conda_users_get_what_the_tests_need():
     (editable,) = pip["pip"]
     extra = re.fullmatch(r"-e \.\[(\w+)\]", editable)[1]
     assert "nbval" in {_name(package) for package in PROJECT["optional-dependencies"][extra]}
+
+
+def test_the_citation_names_the_version_and_a_day():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == PROJECT["version"]
+    day = citation["date-released"]
+    assert datetime.date.fromisoformat(day).isoformat() == day
+
+
+# --- Variables -----------------------------------------------------------------------------------
+
+
+def test_every_variable_stands_in_a_table():
+    settings = (ROOT / "helpers" / "course" / "settings.py").read_text(encoding="utf-8")
+    pages = [ROOT / "CONTRIBUTING.md", ROOT / "data" / "README.md"]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    rows = re.findall(r"^\| `(VAE_\w+)` \|", text, flags=re.MULTILINE)
+    assert set(rows) == set(re.findall(r"VAE_\w+", settings))
 
 
 # --- CI ------------------------------------------------------------------------------------------

@@ -65,10 +65,17 @@ OLD = as_run(fake_notebook.lesson())
 STRICT = strict_lesson()
 
 
+@pytest.fixture(autouse=True)
+def old(monkeypatch):
+    """A lesson of ours is not rewritten yet."""
+    monkeypatch.setattr(hygiene, "OLD", {"00"})
+
+
 def test_a_good_lesson_has_no_problem():
     assert hygiene.problems(OLD, size=1, number="00") == []
     assert hygiene.problems(STRICT, size=1, number="01") == []
     assert hygiene.problems(OLD, size=1, number="01"), "the old lesson is not one of the new"
+    assert hygiene.problems(OLD, size=1, number="99"), "nor can a lesson that comes be like it"
 
 
 # --- Faults: each changes a copy of a good lesson ------------------------------------------------
@@ -201,6 +208,14 @@ def test_a_rewritten_lesson_keeps(fault):
     STRICT_FAULTS[fault](nb)
     found = hygiene.problems(nb, size=1, number="01")
     assert any(fault.strip() in line for line in found), found
+
+
+def test_a_lesson_has_its_exercises_and_no_more(monkeypatch):
+    monkeypatch.setattr(hygiene, "FEWER_EXERCISES", {"01": 3})
+    (found,) = hygiene.problems(STRICT, size=1, number="01")
+    assert found.endswith(
+        'are not course.check("01.1", answer_1) to course.check("01.3", answer_3)'
+    )
 
 
 def test_a_file_may_be_so_large():

@@ -261,6 +261,12 @@ def test_verify_compares_what_a_study_records_again(studies, capsys):
         studies({"a/elbo": {"value": -90.0}}, key="z/")
 
 
+def test_verify_writes_where_vae_build_says(studies, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_BUILD", str(tmp_path / "elsewhere"))
+    assert studies({"a/elbo": {"value": -90.0}}) == 0
+    assert (tmp_path / "elsewhere" / "verify" / "results" / "02.json").exists()
+
+
 def test_every_recorded_command_is_a_study():
     for entry in course.read_results().values():
         published.study_command(entry["command"])

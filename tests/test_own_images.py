@@ -226,6 +226,26 @@ def test_the_example_folder_is_written_once_and_read(tmp_path, capsys):
     assert not (folder / "temple" / "000_000.png").exists()
 
 
+def test_an_example_that_is_interrupted_is_not_there_and_is_written_anew(tmp_path, monkeypatch):
+    folder, saved = tmp_path / "new" / "pictures", []
+    save = Image.Image.save
+
+    def interrupted(picture, path):
+        save(picture, path)
+        saved.append(path)
+        assert not folder.exists(), "a process that is killed now leaves no half of it"
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Image.Image, "save", interrupted)
+        data.write_example_folder(folder)
+    assert len(saved) == 3 and list(folder.parent.iterdir()) == []
+    data.write_example_folder(folder)
+    assert len(data.picture_sizes(folder)) == 1_344
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 # --- Advice ---------------------------------------------------------------------------------------
 
 

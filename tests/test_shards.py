@@ -80,6 +80,24 @@ def test_no_seed_of_tensorflow_changes_the_order(written):
     assert indices(shards.read_shards(written)) == order
 
 
+def test_a_shard_is_looked_through_once_and_again_when_it_is_cut_short(tmp_path, monkeypatch):
+    paths, opened = shards.write_shards(IMAGES, tmp_path, 3), []
+
+    def noted(path, mode):
+        opened.append(path)
+        return open(path, mode)
+
+    monkeypatch.setattr(shards, "open", noted, raising=False)
+    for epoch in range(3):
+        assert len(indices(shards.read_shards(tmp_path, epoch=epoch))) == 21
+    assert opened == paths
+    paths[1].write_bytes(paths[1].read_bytes()[:-1])
+    for epoch in (3, 4):
+        with pytest.raises(ValueError, match=r"images-00001-of-00003\.tfrecord is cut short"):
+            shards.read_shards(tmp_path, epoch=epoch)
+    assert opened == [*paths, paths[1], paths[1]]
+
+
 # --- Several workers -----------------------------------------------------------------------------
 
 

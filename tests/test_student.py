@@ -37,6 +37,12 @@ def test_every_lesson_has_its_two_copies(copies):
     assert names == {path.name for path in LESSONS} | workbooks
 
 
+def test_the_copies_are_written_where_vae_build_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_BUILD", str(tmp_path))
+    assert exercises.main(["01"]) == 0
+    assert (tmp_path / "student" / LESSONS[0].name).exists()
+
+
 @pytest.mark.parametrize("lesson", LESSONS, ids=[path.stem for path in LESSONS])
 def test_no_solution_is_left(copies, lesson):
     solutions = lesson.parent / "solutions" / f"{lesson.name[:2]}_solutions.ipynb"

@@ -93,7 +93,7 @@ def house(tmp_path):
         v4.new_markdown_cell("### Score\n\n$x = 1$"),
         v4.new_markdown_cell("## Results\n\n" + "word " * 999),
         v4.new_markdown_cell("## Exercises"),
-        v4.new_markdown_cell("### 1. Predict, then run: a sum"),
+        v4.new_markdown_cell("### 1. Predict, then run (S): a sum"),
         v4.new_markdown_cell("### 2. Small project (M): a product"),
         v4.new_markdown_cell("## References\n\n" + "word " * 999),
     ]
@@ -176,15 +176,34 @@ def test_what_is_wrong_with_a_session_is_said(house, arguments, sentence):
 @pytest.mark.parametrize(
     ("title", "minutes"),
     [
-        ("Predict, then run: a sum", 10),
+        ("Predict, then run (S): a sum", 10),
         ("Predict, then run (M): a sum", 25),
-        ("Change two lines: a sum", 25),
-        ("Small project: a sum", 75),
-        ("Small project (S): a sum", 10),
+        ("Small project (L): a sum", 75),
+        ("Small project (S): a sum (L)", 10),
     ],
 )
 def test_an_exercise_takes_as_long_as_its_size_says(title, minutes):
     assert teaching.minutes_of(title) == minutes
+
+
+@pytest.mark.parametrize("exercises", ["01.1", "01.2"])
+@pytest.mark.parametrize("title", ["Small project: a product", "Small project (XL): a product"])
+def test_an_exercise_without_a_size_is_an_error(house, exercises, title):
+    nb = course.read(house / "notebooks" / "01_toy.ipynb")
+    nb.cells[9].source = f"### 2. {title}"
+    nbformat.write(nb, house / "notebooks" / "01_toy.ipynb")
+    (house / teaching.PAGE).write_text(page(exercises=exercises), encoding="utf-8")
+    with pytest.raises(SystemExit) as stopped:
+        teaching.main([], house)
+    sentence = f"the exercise {title!r} has no size: write (S), (M) or (L) into it"
+    assert str(stopped.value).startswith("error: TEACHING.md: ")
+    assert str(stopped.value).endswith(sentence)
+
+
+def test_the_exercises_of_the_template_have_sizes():
+    template = course.read(course.ROOT / "tools" / "template.ipynb")
+    titles = teaching.lesson_of(template, "99").exercises.values()
+    assert [teaching.minutes_of(title) for title in titles] == [10, 10, 25, 75]
 
 
 # --- MARKING.md ----------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Write the course as pages that need no network: formulas, search and explorers included.
 
 `run` executes the lessons in the quick profile on the embedded sample and writes their pages to
-build/. A failing lesson does not stop the others; the exit code is 1. `site` shows the committed
-notebooks, solutions and the page for teachers, and writes to build/site/.
+build/, or where VAE_BUILD says. A failing lesson does not stop the others; the exit code is 1.
+`site` shows the committed notebooks, solutions and the pages for teachers, and writes to site/ in
+the same folder.
 
 usage: build.py run [NUMBER] [--notebooks FOLDER] [--build FOLDER]
        build.py site [--notebooks FOLDER] [--build FOLDER]
@@ -34,6 +35,7 @@ come from one run."""
 RUN_OPENING = """Run in the quick profile on the embedded sample, which checks that every lesson
 works: the numbers and pictures are those of a very short training on small data. The committed
 notebooks hold the real ones."""
+GUIDES = ("TEACHING", "MARKING")  # the pages for teachers, Markdown beside the lessons
 DESIGN = Path(__file__).with_name("design")
 MATHJAX = "mathjax/MathJax.js?config=TeX-AMS-MML_HTMLorMML-full,Safe"
 FOLDED = {"quick-sizes": "Smaller sizes, for tests", "closing": "Compare with the published run"}
@@ -234,14 +236,15 @@ def site(paths: list[Path], folder: Path) -> int:
     """Write the committed notebooks as a static site; return how much is wrong with it."""
     notebooks = course.notebook_paths(folder=paths[0].parent, solutions=True)
     lessons = [Lesson(path, course.read(path)) for path in paths]
-    teaching = paths[0].with_name("TEACHING.md")
-    others = {"TEACHING": "Teach with this course"} if teaching.exists() else {}
+    files = [path for name in GUIDES if (path := paths[0].with_name(f"{name}.md")).exists()]
+    guides = {path.stem: prose(path.read_text("utf-8")) for path in files}
+    others = {stem: course.title_and_sentence(guide)[0] for stem, guide in guides.items()}
     pages = Pages(folder, lessons, others, unlisted=[path.stem for path in notebooks])
     for path in notebooks:
         inside = "notebooks" if path in paths else "notebooks/solutions"
         pages.add(path.stem, course.read(path), inside)
-    if others:
-        pages.add("TEACHING", prose(teaching.read_text("utf-8")))
+    for stem, guide in guides.items():
+        pages.add(stem, guide)
     pages.add_front(SITE_OPENING, explorer_of(lessons))
     print(f"{len(pages.names)} pages, {len(pages.index)} sections; open {folder / 'index.html'}")
     return pages.finish()
@@ -253,7 +256,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("what", choices=("run", "site"))
     parser.add_argument("number", nargs="?", default="")
     parser.add_argument("--notebooks", type=Path, default=course.NOTEBOOKS)
-    parser.add_argument("--build", type=Path, default=course.ROOT / "build")
+    parser.add_argument("--build", type=Path, default=course.build_dir())
     options = parser.parse_args(arguments)
     paths, build = course.notebook_paths(options.number, options.notebooks), options.build.resolve()
     if not paths:

@@ -34,7 +34,7 @@ ENVIRONMENTS = {"lesson": LESSON, "quick": QUICK}
 
 def build_dir() -> Path:
     """Return where scripts write: VAE_BUILD, or build/."""
-    return Path(os.environ.get("VAE_BUILD") or ROOT / "build").resolve()
+    return Path(os.environ.get("VAE_BUILD") or ROOT / "build").expanduser().resolve()
 
 
 def read_published(path: Path = PUBLISHED) -> dict:

@@ -102,7 +102,7 @@ def main(arguments: list[str]) -> int:
     """Write the copies; return the exit code."""
     parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1])
     parser.add_argument("number", nargs="?", default="")
-    parser.add_argument("--build", type=Path, default=course.ROOT / "build")
+    parser.add_argument("--build", type=Path, default=course.build_dir())
     options = parser.parse_args(arguments)
     folder = options.build.resolve() / "student"
     (folder / "exercises").mkdir(parents=True, exist_ok=True)

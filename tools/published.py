@@ -350,7 +350,7 @@ def verify(options: argparse.Namespace) -> int:
         arguments.append("--recorded-epochs")  # every study takes it: no limit of seconds
         mine = {key: entry for key, entry in chosen.items() if entry["command"] == command}
         print(f"$ {shlex.join(['python', *arguments])}", flush=True)
-        found = rerun(arguments, course.ROOT / "build" / "verify")
+        found = rerun(arguments, course.build_dir() / "verify")
         for key, entry in mine.items():
             value = found.get(key, {}).get("value")
             told, is_wrong = verdict(entry, value, options.tolerance)

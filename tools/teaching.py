@@ -132,10 +132,17 @@ def minutes_to_read(size: Counter) -> int:
 
 
 def minutes_of(exercise: str) -> int:
-    """Return the minutes of an exercise by the size in its title, or else by its first word."""
-    if size := re.search(r"\(([SML])\)", exercise):
-        return EXERCISES[size[1]]
-    return EXERCISES[{"Small": "L", "Change": "M"}.get(exercise.split()[0], "S")]
+    """Return the minutes of an exercise by the size in its title.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    size = re.search(r"\(([SML])\)", exercise)
+    if not size:
+        raise ValueError(f"the exercise {exercise!r} has no size: write (S), (M) or (L) into it")
+    return EXERCISES[size[1]]
 
 
 # --- Sessions ------------------------------------------------------------------------------------

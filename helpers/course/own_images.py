@@ -5,6 +5,8 @@ that says what to write instead.
 """
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -209,14 +211,23 @@ def write_example_folder(path: str | Path) -> Path:
 
     They are patches of the two photographs of scikit-learn, 20 x 20 pixels each, which do not
     overlap: PNG files in the class folders "temple" and "flower". A folder that is already there is
-    left as it is.
+    left as it is. It gets its name when all pictures are in it.
     """
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".example-") as beside:
+            _write_patches(Path(beside, folder.name))
+            os.replace(Path(beside, folder.name), folder)
+    return folder
+
+
+def _write_patches(folder: Path) -> None:
+    """Write the pictures of the example, each class into a folder of its own."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
-    folder, size = Path(path).expanduser(), EXAMPLE_SIZE
-    if folder.exists():
-        return folder
+    size = EXAMPLE_SIZE
     for name, photo in zip(("temple", "flower"), load_sample_images().images, strict=True):
         (folder / name).mkdir(parents=True)
         height, width, _ = photo.shape
@@ -224,7 +235,6 @@ def write_example_folder(path: str | Path) -> Path:
             for left in range(0, width - size + 1, size):
                 patch = Image.fromarray(photo[top : top + size, left : left + size])
                 patch.save(folder / name / f"{top:03d}_{left:03d}.png")
-    return folder
 
 
 def _with_note_of_copies(dataset: ImageDataset) -> ImageDataset:

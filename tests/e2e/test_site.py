@@ -10,7 +10,8 @@ import pytest
 import build
 import course
 
-PAGES = [*(path.stem for path in course.notebook_paths(solutions=True)), "TEACHING", "index"]
+NOTEBOOKS = [path.stem for path in course.notebook_paths(solutions=True)]
+PAGES = [*NOTEBOOKS, *build.GUIDES, "index"]
 WIDTHS, THEMES = (1440, 360), ("light", "dark")
 AXE = "axe-core@4.14.1"  # looks for what keeps people with disabilities from using a page
 # What the mouse can use, the keyboard must reach; whether a script listens cannot be asked.
@@ -281,6 +282,16 @@ def test_the_search_finds_words_of_the_text(site, page, browser):
         "return document.getElementById(decodeURIComponent(location.hash.slice(1))).tagName"
     ).startswith("H")
     assert requests_outside(browser) == []
+
+
+@pytest.mark.parametrize(("stem", "other"), [build.GUIDES, build.GUIDES[::-1]])
+def test_a_page_for_teachers_is_found_and_leads_to_the_other(page, browser, stem, other):
+    page("index")
+    for link in (f"nav.lessons a[href='{stem}.html']", f"main a[href='{other}.html']"):
+        element(browser, link).click()
+        wait(lambda: browser.execute_script(SETTLED), 60)
+    assert browser.current_url.endswith(f"/{other}.html")
+    assert browser.title.startswith(element(browser, "nav.lessons [aria-current]").text)
 
 
 def test_dark_mode_follows_the_system_until_it_is_switched(page, browser):
