@@ -302,7 +302,7 @@ def manifold(vae: VAE, n: int = 20, title: str | None = None) -> plt.Figure:
     ax.imshow(plane.squeeze(), vmin=0, vmax=1)
     height, width = plane.shape[0] / n, plane.shape[1] / n
     ticks = np.arange(0, n, max(1, n // 6))
-    names = [f"{value:.2f}" for value in values[ticks]]
+    names = [f"{value:.2f}".replace("-", "−") for value in values[ticks]]
     ax.set_xticks((ticks + 0.5) * width, names)
     ax.set_yticks((n - ticks - 0.5) * height, names)  # z2 rises, rows are counted downwards
     ax.set(xlabel="$z_1$", ylabel="$z_2$", title=title)

@@ -276,7 +276,10 @@ def test_the_manifold_uses_the_quantiles_of_the_prior(monkeypatch):
     np.testing.assert_allclose(seen[0], [-1.15035, -0.31864, 0.31864, 1.15035], atol=1e-4)
     ax = fig.axes[0]
     assert ax.get_title() == "a title" and ax.images[0].get_clim() == (0, 1)
-    labels = [float(t.get_text().replace("−", "-")) for t in ax.get_yticklabels()]
+    names = [t.get_text() for t in ax.get_yticklabels()]
+    assert [t.get_text() for t in ax.get_xticklabels()] == names
+    assert "−1.15" in names  # a minus sign, as on all other axes, and not a hyphen
+    labels = [float(name.replace("−", "-")) for name in names]
     heights = ax.get_yticks()
     assert labels == sorted(labels) and list(heights) == sorted(heights, reverse=True)
 
