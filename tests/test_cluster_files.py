@@ -34,8 +34,8 @@ def submit(tmp_path):
     )
     executable(
         folder / "srun",
-        '[ "$1" = --kill-on-bad-exit=1 ] || exit 3\n'
-        'shift\nfor SLURM_NODEID in 0 1; do export SLURM_NODEID; "$@" || exit; done',
+        '[ "$1 $2" = "--kill-on-bad-exit=1 --cpus-per-task=8" ] || exit 3\n'
+        'shift 2\nfor SLURM_NODEID in 0 1; do export SLURM_NODEID; "$@" || exit; done',
     )
     executable(
         folder / "python", 'echo "$TF_CONFIG" | tr -d "\\n" >> "$SAID"\necho " $@" >> "$SAID"'
@@ -45,7 +45,8 @@ def submit(tmp_path):
         said = tmp_path / "said"
         said.write_text("")
         environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "SAID": str(said)}
-        environment |= {"SLURM_JOB_NODELIST": "node[07,12]", "SLURM_JOB_ID": "77"} | variables
+        environment |= {"SLURM_JOB_NODELIST": "node[07,12]", "SLURM_JOB_ID": "77"}
+        environment |= {"SLURM_CPUS_PER_TASK": "8"} | variables
         done = subprocess.run(["bash", SLURM, "my run.json"], env=environment, timeout=60)
         return done.returncode, said.read_text().splitlines()
 

@@ -55,10 +55,18 @@ PARTS = {  # what is called of each study, and numbers that it must record
         ],
     ),
     "scaling_study": (
-        ["batch_256_seed43", "noise_seed43", "bfloat16_seed44", "bfloat16_speed", "cost"],
+        [
+            "batch_256_seed43",
+            "noise_seed43",
+            "calm_seed42",
+            "bfloat16_seed44",
+            "bfloat16_speed",
+            "cost",
+        ],
         [
             "batch_256_root_seed43/validation_loss",
             "noise_epoch1_seed43/noise_scale",
+            "calm_epoch2_seed42/noise_scale",
             "bfloat16_seed44/elbo_difference",
             "bfloat16_speed/step_ratio",
             "cost/left_out_error",

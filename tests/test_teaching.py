@@ -19,8 +19,6 @@ TEXT = (course.ROOT / teaching.PAGE).read_text(encoding="utf-8")
 MARKING = (course.NOTEBOOKS / "MARKING.md").read_text(encoding="utf-8")
 LESSONS = teaching.lessons_of(course.NOTEBOOKS)
 PARTS = ("**Asks**", "**Full marks:**", "**In part:**", "**The check knows", "**By luck?**")
-# Its exercises are being written anew. Strict: once they are marked, it leaves this list.
-PENDING = ("09",)
 
 
 # --- TEACHING.md ---------------------------------------------------------------------------------
@@ -216,13 +214,7 @@ def marked():
     return {number: told for number, *told in zip(parts[::3], parts[1::3], texts, strict=True)}
 
 
-def of_lesson(number):
-    """Mark a lesson whose exercises are not in the guide yet."""
-    anew = pytest.mark.xfail(strict=True, reason="its exercises are being written anew")
-    return pytest.param(number, marks=anew) if number in PENDING else number
-
-
-@pytest.mark.parametrize("number", [of_lesson(number) for number in LESSONS])
+@pytest.mark.parametrize("number", list(LESSONS))
 def test_every_exercise_has_its_place_in_the_guide(number):
     told = {name: title for name, (title, _) in marked().items() if name.startswith(number)}
     assert list(told.items()) == list(LESSONS[number].exercises.items())

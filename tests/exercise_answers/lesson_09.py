@@ -1,5 +1,7 @@
 """Right and wrong answers to the exercises of lesson 09."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -24,26 +26,65 @@ def average_careless(means, counts):
     return np.tensordot(counts, means, 1) / counts.sum()
 
 
+def average_that_hides(means, counts):
+    return np.average(np.nan_to_num(means), axis=0, weights=counts)
+
+
 def average_of_two(means, counts):
     return (counts[0] * means[0] + counts[1] * means[1]) / (counts[0] + counts[1])
 
 
-def noise_scale(gradients, b, swapped=False, shares=True, quotient=True, module=np):
-    gradients = module.asarray(gradients) if module is np else tf.cast(gradients, tf.float64)
-    mean, total = (np.mean, np.sum) if module is np else (tf.reduce_mean, tf.reduce_sum)
-    big = gradients.shape[0] * b
-    small_norm, big_norm = mean(total(gradients**2, 1)), total(mean(gradients, 0) ** 2)
-    if swapped:
-        small_norm, big_norm = big_norm, small_norm
-    noise = (small_norm - big_norm) / ((1 / b - 1 / big) if shares else 1)
-    signal = (big * big_norm - b * small_norm) / (big - b)
-    return noise / signal if quotient else noise
+def newest_of_all(loadable):
+    return max(set(loadable[0]).intersection(*loadable[1:]), default=0)
+
+
+def newest_by_counting_down(loadable):
+    epoch = max((max(own, default=0) for own in loadable), default=0)
+    while epoch and not all(epoch in own for own in loadable):
+        epoch -= 1
+    return epoch
+
+
+def most_replicas(share, noise_scale, step_seconds, least, count=lambda r, s: r * s, most=1024):
+    """A right answer; the last two arguments make it wrong."""
+    best, alone = 1, None
+    replicas = 1
+    while replicas <= most:
+        steps = 1 + noise_scale / count(replicas, share)
+        time = steps * step_seconds(replicas, share)
+        alone = time if alone is None else alone
+        if alone / (replicas * time) >= least:
+            best = replicas
+        replicas *= 2
+    return best
+
+
+def most_by_arrays(share, noise_scale, step_seconds, least):
+    replicas = 2 ** np.arange(11)
+    seconds = np.array([step_seconds(int(r), share) for r in replicas])
+    times = (1 + noise_scale / (replicas * share)) * seconds
+    return tf.constant(replicas[times[0] / (replicas * times) >= least].max())
+
+
+def first_that_fails(share, noise_scale, step_seconds, least):
+    times = [(1 + noise_scale / (2**k * share)) * step_seconds(2**k, share) for k in range(11)]
+    return next((2**k for k in range(11) if times[0] / (2**k * times[k]) < least), 2048)
 
 
 ANSWERS = {
     "09.1": Answers(
-        right=[175e6, 175_000_000, 2 * 7 / 8 * 4 * 25_000_000, tf.constant(175e6)],
-        wrong=[100e6, 200e6, 43.75e6, 1.4e9, 87.5e6, 175, 0.0, "175 MB"],
+        right=[(720, 960, 320), [720.0, 960, 320], np.array([720, 960, 320])],
+        wrong=[
+            (960, 960, 320),  # the classic mistake: nobody runs out
+            (240, 320, 320),  # of one worker
+            (720, 960, 960),
+            (360, 960, 320),
+            (720, 320, 960),
+            (960, 960, 960),  # a constant
+            (720, 960),
+            720,
+            "720, 960, 320",
+        ],
     ),
     "09.2": Answers(
         right=[average_by_numpy, average_by_hand],
@@ -52,6 +93,7 @@ ANSWERS = {
             lambda means, counts: np.nanmean(means, axis=0),
             average_careless,  # 0 * nan
             average_of_two,  # right for two replicas only
+            average_that_hides,  # also the nan of a replica that has images
             lambda means, counts: np.tensordot(counts, np.nan_to_num(means), 1),  # a sum
             lambda means, counts: 0 * np.asarray(means)[0],
             lambda means: np.mean(means, axis=0),
@@ -59,16 +101,34 @@ ANSWERS = {
         ],
     ),
     "09.3": Answers(
-        right=[noise_scale, lambda gradients, b: noise_scale(gradients, b, module=tf)],
+        right=[newest_of_all, newest_by_counting_down],
         wrong=[
-            lambda gradients, b: noise_scale(gradients, b, swapped=True),
-            lambda gradients, b: noise_scale(gradients, b, shares=False),
-            lambda gradients, b: noise_scale(gradients, b, quotient=False),
-            lambda gradients, b: noise_scale(gradients, 1),  # ignores b
-            lambda gradients, b: 1 / noise_scale(gradients, b),
-            lambda gradients, b: 2 / 3,
-            lambda gradients, b: np.var(gradients, axis=0),  # the wrong shape
-            2 / 3,
+            lambda loadable: min(max(own, default=0) for own in loadable),  # the classic mistake
+            lambda loadable: max(max(own, default=0) for own in loadable),
+            lambda loadable: max(loadable[0], default=0),  # ignores the others
+            lambda loadable: min(set.intersection(*map(set, loadable)), default=0),
+            lambda loadable: max(set.intersection(*map(set, loadable))),  # stops where none is left
+            lambda loadable: next((e for e in loadable[0] if all(e in o for o in loadable)), 0),
+            lambda loadable: max(set(loadable[0]) & set(loadable[1]), default=0),  # for two only
+            lambda loadable: set.intersection(*map(set, loadable)),
+            lambda loadable: 0,
+            5,
+        ],
+    ),
+    "09.4": Answers(
+        right=[most_replicas, most_by_arrays],
+        wrong=[
+            lambda s, b, seconds, least: most_replicas(s, 1e12, seconds, least),  # ignores noise
+            lambda s, b, seconds, least: most_replicas(s, b, lambda r, s: 1.0, least),
+            lambda s, b, seconds, least: most_replicas(s, b, seconds, 0.5),  # for a half only
+            functools.partial(most_replicas, count=lambda r, s: s),  # the batch of one replica
+            functools.partial(most_replicas, most=8),
+            first_that_fails,  # one too far
+            lambda s, b, seconds, least: most_replicas(s, b, seconds, least / 1024),  # not by R
+            lambda s, b, seconds, least: 64,
+            lambda s, b, seconds, least: b / s,  # the noise scale in shares
+            lambda s, b, seconds, least: None,
+            64,
         ],
     ),
 }

@@ -1,30 +1,47 @@
 """The checks of the exercises of lesson 09."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from helpers.course.exercises import NotYet, array, call, compare, number
 
+MOST_REPLICAS = 1024  # that the project looks at
 
-def check_bytes(answer: object) -> str:
-    """Return praise for the bytes that each of 8 replicas sends for 25 million weights."""
-    sent = number(answer)
-    hints = {
-        100e6: "That is the size of the gradients. A ring goes round twice.",
-        200e6: "Nearly: each round has N - 1 hops of a piece of 1/N.",
-        1.4e9: "Each replica sends to its neighbour only, not to all the others.",
-        43.75e6: "Bytes are asked for: a float32 has four of them.",
-        87.5e6: "That is one round. The first one sums, the second one hands the sums on.",
-        175.0: "Right in megabytes; the question is about bytes.",
-    }
-    for wrong, hint in hints.items():
-        if np.isclose(sent, wrong):
-            raise NotYet(hint)
-    compare(sent, 175e6, "Put N = 8 and four bytes for each weight into the formula.")
-    return "2 · 7/8 · 100 MB, less than twice the gradients."
+
+def check_shards(answer: object) -> str:
+    """Eight files of 120 images, three workers: different images in an epoch, three policies."""
+    by_file, by_data, off = array(answer, (3,))
+    compare(
+        by_file,
+        720,
+        "(a) is not right. Whose files run out first, and after how many steps?",
+        mistakes={
+            "(a): the worker with two files stops the others after 240 images each.": 960,
+            "(a): that is the largest shard. Count what all three have trained on.": 360,
+            "(a): that is what one worker trains on. Count the images of all three.": 240,
+        },
+    )
+    compare(
+        by_data,
+        960,
+        "(b) is not right. How many of the 960 images does each worker get?",
+        mistakes={"(b): that is what one worker trains on. Count the images of all three.": 320},
+    )
+    compare(
+        off,
+        320,
+        "(c) is not right. Which images does each worker train on, if all read in one order?",
+        mistakes={
+            "(c): 960 images are trained on, but how many of them are different?": 960,
+            "(c): how many images does one worker take in as many steps as under (b)?": 120,
+        },
+    )
+    return "By file the smallest shard ends the epoch, and without sharding all see the same."
 
 
 def check_average(answer: object) -> str:
-    """Return praise for the mean over all images: unequal shares, and an empty one."""
+    """The mean over all images: unequal shares, and an empty one."""
     rng = np.random.default_rng(7)
     for counts, shape in (((4, 3), (3,)), ((1, 6, 2), (2, 2)), ((5, 1, 1, 3), ())):
         gradients = rng.normal(size=(sum(counts), *shape))
@@ -46,44 +63,96 @@ def check_average(answer: object) -> str:
         got = np.asarray(call(answer, means, counts), dtype=np.float64)
     if got.shape != (2,) or not np.allclose(got, [2.0, 4.0]):
         raise NotYet("An empty share must not count, although its mean is nan: 0 · nan is nan.")
+    means[0] = np.nan  # of a replica that has images
+    with np.errstate(all="ignore"):
+        got = np.asarray(call(answer, means, counts), dtype=np.float64)
+    if not np.all(np.isnan(got)):
+        raise NotYet("A nan of a replica that has images is an error, and must not be hidden.")
     return "Weighted by images, and a replica without images does no harm."
 
 
-def check_noise_scale(answer: object) -> str:
-    """Return praise for tr(Σ)/|G|²: by hand, and solved exactly for random gradients."""
-    by_hand = array(call(answer, np.array([[3.0], [1.0]]), 1), ())
-    compare(
-        by_hand,
-        2 / 3,
-        "|g_b|² is the mean of the squared norms, |g_B|² the squared norm of the mean.",
-        mistakes={"That is tr(Σ): divide it by |G|².": 2.0, "Upside down: tr(Σ) / |G|².": 1.5},
-    )
-    rng = np.random.default_rng(8)
-    for share, replicas in ((10, 8), (50, 4), (3, 2)):
-        gradients = 0.1 + rng.normal(size=(replicas, 500)) / np.sqrt(share)
-        whole = replicas * share
-        small = np.mean(np.sum(gradients**2, axis=1))
-        large = np.sum(gradients.mean(axis=0) ** 2)
-        noise = (small - large) / (1 / share - 1 / whole)
-        right = _solved(small, large, share, whole)
-        compare(
-            array(call(answer, gradients, share), ()),
-            right,
-            f"For {replicas} replicas of {share} images. Mind 1/b and 1/B.",
-            mistakes={
-                "The two norms have changed places.": _solved(large, small, share, whole),
-                "Where have 1/b and 1/B gone?": right * (1 / share - 1 / whole),
-                "That is tr(Σ): divide it by |G|².": noise,
-            },
-            rtol=1e-3,
-        )
-    return "Two norms are enough to tell how large a batch is worth it."
+def check_agreement(answer: object) -> str:
+    """The newest epoch that every worker can load; 0 where there is none."""
+    cases = [  # epochs that each worker can load
+        [[4, 5], [5, 4]],
+        [[3, 5, 4], [4, 3], [3, 4, 5]],
+        [[6, 7], [5]],  # the newest of the slowest is not what the others have kept
+        [[9, 1, 8], [2, 1, 9], [8, 9, 1], [1, 8]],
+        [[2, 3], []],
+        [[7]],
+    ]
+    for epochs in cases:
+        common = set.intersection(*map(set, epochs))
+        newest = [max(own, default=0) for own in epochs]
+        mistakes = {
+            "The smallest of the newest epochs need not be one that the others have kept.": min(
+                newest
+            ),
+            "Not every worker can load that one.": max(newest),
+            "All can load that one, and also a newer one.": min(common, default=0),
+        }
+        right = max(common, default=0)
+        wrong = {hint: value for hint, value in mistakes.items() if value != right}
+        got = number(call(answer, [list(own) for own in epochs]))
+        compare(got, right, f"For {epochs} that is not right.", mistakes=wrong)
+    return "All workers start from the newest epoch that every one of them can load."
 
 
-def _solved(small: float, large: float, share: int, whole: int) -> float:
-    """Return the noise scale from the squared norms over a share and over the whole batch."""
-    noise = (small - large) / (1 / share - 1 / whole)
-    return noise * (whole - share) / (whole * large - share * small)
+def check_replicas(answer: object) -> str:
+    """The most replicas whose efficiency is still high enough."""
+    for share, noise, costs, least in (
+        (64, 20_000, (2e-3, 1e-4, 1e-3, 1e-5), 0.5),
+        (64, 2_000, (2e-3, 1e-4, 1e-3, 0.0), 0.5),
+        (256, 20_000, (2e-3, 1e-5, 2e-3, 1e-5), 0.3),
+        (16, 100_000, (1e-3, 1e-5, 3e-2, 0.0), 0.25),
+        (32, 5_000, (5e-3, 1e-4, 0.0, 0.0), 0.8),
+    ):
+        seconds = _step_seconds(*costs)
+        right = _most(share, noise, seconds, least)
+        mistakes = {
+            "Steps fall with 1/B only far below the noise scale.": _most(
+                share, np.inf, seconds, least
+            ),
+            "A step does not take the same time at every number of replicas.": _most(
+                share, noise, lambda replicas, share: 1.0, least
+            ),
+            "That is right for an efficiency of a half only.": _most(share, noise, seconds, 0.5),
+            "Divide by R times the time of R replicas.": MOST_REPLICAS,
+        }
+        wrong = {hint: value for hint, value in mistakes.items() if value != right}
+        got = number(call(answer, share, noise, seconds, least))
+        hint = f"For a share of {share}, a noise scale of {noise:,} and least={least}: not right."
+        compare(got, right, hint, mistakes=wrong)
+    return "More replicas pay as long as neither the noise nor the network is in the way."
 
 
-CHECKS = {"09.1": check_bytes, "09.2": check_average, "09.3": check_noise_scale}
+def _step_seconds(
+    fixed: float, per_image: float, sending: float, latency: float
+) -> Callable[[int, int], float]:
+    """Return the time of a step as a function of replicas and of the images on each."""
+
+    def seconds(replicas: int, share: int) -> float:
+        ring = 2 * (replicas - 1)  # hops
+        return fixed + per_image * share + ring * (sending / replicas + latency)
+
+    return seconds
+
+
+def _most(share: int, noise: float, seconds: Callable[[int, int], float], least: float) -> int:
+    """Return the largest power of two at which R replicas are at least `least` · R times faster."""
+
+    def time(replicas: int) -> float:  # up to a constant, which cancels
+        batch = replicas * share
+        steps = 1 / batch if np.isinf(noise) else 1 + noise / batch
+        return steps * seconds(replicas, share)
+
+    tried = [2**k for k in range(MOST_REPLICAS.bit_length())]
+    return max(r for r in tried if time(1) / (r * time(r)) >= least)
+
+
+CHECKS = {
+    "09.1": check_shards,
+    "09.2": check_average,
+    "09.3": check_agreement,
+    "09.4": check_replicas,
+}
