@@ -395,7 +395,7 @@ class VAE(keras.Model):
         lesson 09.
         """
         x, *_ = keras.utils.unpack_x_y_sample_weight(data)
-        # Under "mixed_float16" Keras wraps the optimizer, and the wrapper of Keras 3.8 counts not.
+        # Under "mixed_float16" Keras puts a wrapper around it, which in Keras 3.8 does not count.
         counting = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         # Where gradients are accumulated, `iterations` counts groups, the variable batches.
         step = tf.cast(counting._iterations, tf.int32)
