@@ -13,6 +13,7 @@ import course
 NOTEBOOKS = [path.stem for path in course.notebook_paths(solutions=True)]
 PAGES = [*NOTEBOOKS, *build.GUIDES, "index"]
 WIDTHS, THEMES = (1440, 360), ("light", "dark")
+LOOKS = ((1440, "light"), (360, "dark"))  # each width and each theme once: axe takes its time
 AXE = "axe-core@4.14.1"  # looks for what keeps people with disabilities from using a page
 # What the mouse can use, the keyboard must reach; whether a script listens cannot be asked.
 CONTROLS = "a[href], button, input, select, textarea, summary, [role=application], [tabindex='0']"
@@ -171,10 +172,9 @@ def test_a_page_loads_fits_and_can_be_used_with_the_keyboard(page, browser, stem
 @pytest.mark.parametrize("stem", PAGES)
 def test_axe_finds_nothing(page, browser, axe, stem):
     page(stem)
-    for width in WIDTHS:
-        for theme in THEMES:
-            look(browser, width, theme)
-            assert violations(browser, axe) == [], f"at {width} pixels, {theme}"
+    for width, theme in LOOKS:
+        look(browser, width, theme)
+        assert violations(browser, axe) == [], f"at {width} pixels, {theme}"
 
 
 @pytest.mark.parametrize("theme", THEMES)
