@@ -101,9 +101,9 @@ def check_agreement(answer: object) -> str:
 def check_replicas(answer: object) -> str:
     """The most replicas whose efficiency is still high enough."""
     for share, noise, costs, least in (
+        (256, 20_000, (2e-3, 1e-5, 2e-3, 1e-5), 0.3),
         (64, 20_000, (2e-3, 1e-4, 1e-3, 1e-5), 0.5),
         (64, 2_000, (2e-3, 1e-4, 1e-3, 0.0), 0.5),
-        (256, 20_000, (2e-3, 1e-5, 2e-3, 1e-5), 0.3),
         (16, 100_000, (1e-3, 1e-5, 3e-2, 0.0), 0.25),
         (32, 5_000, (5e-3, 1e-4, 0.0, 0.0), 0.8),
     ):
