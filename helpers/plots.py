@@ -298,7 +298,7 @@ def manifold(vae: VAE, n: int = 20, title: str | None = None) -> plt.Figure:
     prior = NormalDist()
     values = np.array([prior.inv_cdf((i + 0.5) / n) for i in range(n)])
     plane = decode_plane(vae, values)
-    fig, ax = plt.subplots(figsize=(6.4, 6.4))
+    fig, ax = plt.subplots(figsize=(6.0, 6.0))
     ax.imshow(plane.squeeze(), vmin=0, vmax=1)
     height, width = plane.shape[0] / n, plane.shape[1] / n
     ticks = np.arange(0, n, max(1, n // 6))
