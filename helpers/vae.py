@@ -397,7 +397,7 @@ class VAE(keras.Model):
         x, *_ = keras.utils.unpack_x_y_sample_weight(data)
         # Under "mixed_float16" Keras puts a wrapper around it, which in Keras 3.8 does not count.
         counting = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        # Where gradients are accumulated, `iterations` counts groups, the variable batches.
+        # Where gradients are accumulated, `iterations` counts groups of batches.
         step = tf.cast(counting._iterations, tf.int32)
         with tf.GradientTape(persistent=self.bound == "dreg") as tape:
             terms = self.bound_terms(x, seed=self.step_seed(step), training=True, tape=tape)

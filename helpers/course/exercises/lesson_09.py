@@ -6,37 +6,39 @@ import numpy as np
 
 from helpers.course.exercises import NotYet, array, call, compare, number
 
+SHARDS = (  # of exercise 1: the right number, a hint, and mistakes that we know
+    (
+        720,
+        "whose files run out first, and after how many steps?",
+        {
+            960: "the worker with two files stops the others after 240 images each.",
+            360: "that is the largest shard. Count what all three have trained on.",
+            240: "that is what one worker trains on. Count the images of all three.",
+        },
+    ),
+    (
+        960,
+        "how many of the 960 images does each worker get?",
+        {320: "that is what one worker trains on. Count the images of all three."},
+    ),
+    (
+        320,
+        "which images does each worker train on, if all read in one order?",
+        {
+            960: "960 images are trained on, but how many of them are different?",
+            120: "how many images does one worker take in as many steps as under (b)?",
+        },
+    ),
+)
 MOST_REPLICAS = 1024  # that the project looks at
 
 
 def check_shards(answer: object) -> str:
     """Eight files of 120 images, three workers: different images in an epoch, three policies."""
-    by_file, by_data, off = array(answer, (3,))
-    compare(
-        by_file,
-        720,
-        "(a) is not right. Whose files run out first, and after how many steps?",
-        mistakes={
-            "(a): the worker with two files stops the others after 240 images each.": 960,
-            "(a): that is the largest shard. Count what all three have trained on.": 360,
-            "(a): that is what one worker trains on. Count the images of all three.": 240,
-        },
-    )
-    compare(
-        by_data,
-        960,
-        "(b) is not right. How many of the 960 images does each worker get?",
-        mistakes={"(b): that is what one worker trains on. Count the images of all three.": 320},
-    )
-    compare(
-        off,
-        320,
-        "(c) is not right. Which images does each worker train on, if all read in one order?",
-        mistakes={
-            "(c): 960 images are trained on, but how many of them are different?": 960,
-            "(c): how many images does one worker take in as many steps as under (b)?": 120,
-        },
-    )
+    names = ("(a)", "(b)", "(c)")
+    for name, got, (right, hint, mistakes) in zip(names, array(answer, (3,)), SHARDS, strict=True):
+        if got != right:  # what was right is not told: it is a prediction
+            raise NotYet(f"{name}: " + mistakes.get(got, hint))
     return "By file the smallest shard ends the epoch, and without sharding all see the same."
 
 
@@ -56,6 +58,7 @@ def check_average(answer: object) -> str:
             mistakes={
                 "That takes all shares as equal.": means.mean(axis=0),
                 "That is the sum over all images: divide by their number.": summed,
+                "Divide by the number of images, not of replicas.": summed / len(counts),
             },
         )
     means, counts = np.array([[1.0, 2.0], [np.nan, np.nan], [4.0, 8.0]]), np.array([4.0, 0.0, 2.0])
@@ -117,6 +120,9 @@ def check_replicas(answer: object) -> str:
                 share, noise, lambda replicas, share: 1.0, least
             ),
             "That is right for an efficiency of a half only.": _most(share, noise, seconds, 0.5),
+            "Steps depend on the batch of all replicas, R times the share.": _most(
+                share, 0.0, seconds, least
+            ),
             "Divide by R times the time of R replicas.": MOST_REPLICAS,
         }
         wrong = {hint: value for hint, value in mistakes.items() if value != right}
