@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("VAE_BUILD", str(tmp_path / "build"))
     monkeypatch.setattr(generate, "taught_problems", found_nothing)
     monkeypatch.setattr(course, "read_published", {"02": {"lesson": {}}}.copy)
-    monkeypatch.setattr(hygiene, "OLD", {"02"})  # the toy keeps the plain rules
+    monkeypatch.setattr(hygiene, "LESSON", hygiene.EVERY_NOTEBOOK)  # the toy is no whole lesson
     (tmp_path / "solutions").mkdir()
     return tmp_path
 

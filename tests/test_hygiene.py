@@ -33,8 +33,8 @@ def md(text):
     return v4.new_markdown_cell(text)
 
 
-def strict_lesson():
-    """Return a lesson that keeps the rules of the second edition."""
+def good_lesson():
+    """Return a lesson that keeps all rules."""
     first = fake_notebook.code("fetch()", jupyter=FOLDED)
     first["id"] = hygiene.FIRST
     cells = [
@@ -61,21 +61,11 @@ def strict_lesson():
     return as_run(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}))
 
 
-OLD = as_run(fake_notebook.lesson())
-STRICT = strict_lesson()
-
-
-@pytest.fixture(autouse=True)
-def old(monkeypatch):
-    """A lesson of ours is not rewritten yet."""
-    monkeypatch.setattr(hygiene, "OLD", {"00"})
+LESSON = good_lesson()
 
 
 def test_a_good_lesson_has_no_problem():
-    assert hygiene.problems(OLD, size=1, number="00") == []
-    assert hygiene.problems(STRICT, size=1, number="01") == []
-    assert hygiene.problems(OLD, size=1, number="01"), "the old lesson is not one of the new"
-    assert hygiene.problems(OLD, size=1, number="99"), "nor can a lesson that comes be like it"
+    assert hygiene.problems(LESSON, size=1, number="01") == []
 
 
 # --- Faults: each changes a copy of a good lesson ------------------------------------------------
@@ -162,19 +152,6 @@ FAULTS = {
     "0 cells tagged nbval": _untag,
     "no picture": lambda nb: _picture(nb).pop("data"),
     "no heading for References": lambda nb: [nb.cells.pop(), nb.cells.pop()],
-}
-
-
-@pytest.mark.parametrize("good", [OLD, STRICT], ids=["old", "strict"])
-@pytest.mark.parametrize("fault", FAULTS)
-def test_every_lesson_keeps(fault, good):
-    nb = copy.deepcopy(good)
-    FAULTS[fault](nb)
-    found = hygiene.problems(nb, size=1, number="01" if good is STRICT else "00")
-    assert any(fault.strip() in line for line in found), found
-
-
-STRICT_FAULTS = {
     "want at most 100": lambda nb: nb.cells.extend(md("x") for _ in range(100)),
     "does not say What you need": lambda nb: nb.cells[0].update(source="# Train a toy"),
     "no heading for Words": lambda nb: nb.cells[7].update(source="## Other words"),
@@ -200,33 +177,27 @@ STRICT_FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", STRICT_FAULTS)
-def test_a_rewritten_lesson_keeps(fault):
-    nb = copy.deepcopy(STRICT)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_lesson_keeps(fault):
+    nb = copy.deepcopy(LESSON)
     if fault.startswith("asserts"):  # the cell comes below the last part
         nb.cells = [c for c in nb.cells if not c.source.startswith(("## R", "## S", "## E"))]
-    STRICT_FAULTS[fault](nb)
+    FAULTS[fault](nb)
     found = hygiene.problems(nb, size=1, number="01")
     assert any(fault.strip() in line for line in found), found
 
 
 def test_a_lesson_has_its_exercises_and_no_more(monkeypatch):
     monkeypatch.setattr(hygiene, "FEWER_EXERCISES", {"01": 3})
-    (found,) = hygiene.problems(STRICT, size=1, number="01")
+    (found,) = hygiene.problems(LESSON, size=1, number="01")
     assert found.endswith(
         'are not course.check("01.1", answer_1) to course.check("01.3", answer_3)'
     )
 
 
 def test_a_file_may_be_so_large():
-    assert hygiene.problems(OLD, size=1_500_000, number="00") == []
-    assert "want at most 1.5" in hygiene.problems(OLD, size=1_600_000, number="00")[0]
-
-
-def test_an_old_lesson_has_much_prose():
-    nb = copy.deepcopy(OLD)
-    nb.cells[0].source = "# Train a toy"
-    assert "words of prose" in hygiene.problems(nb, size=1, number="00")[0]
+    assert hygiene.problems(LESSON, size=1_500_000, number="01") == []
+    assert "want at most 1.5" in hygiene.problems(LESSON, size=1_600_000, number="01")[0]
 
 
 def test_solutions_need_their_marks(tmp_path):

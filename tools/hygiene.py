@@ -1,7 +1,7 @@
 """What a committed notebook must look like, and how long a function may be.
 
 The rules stand in tables at the end of this file: for every notebook, for lessons and for
-solutions. A lesson that was not rewritten for the second edition yet keeps looser ones.
+solutions.
 
 usage: hygiene.py [PATH ...]     notebooks, or folders of modules; without a path all notebooks.
                                  Print every problem; exit 1 where there is one
@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import course
-
-OLD: set[str] = set()  # lessons that do not keep the rules of the second edition yet: none
 
 MACHINE_PATH = re.compile(r"/(root|home|work|tmp|Users|usr/local)/[\w.+-]|[A-Z]:\\Users\\")
 # Colours that look alike to some readers, or rise and fall in lightness.
@@ -33,7 +31,6 @@ MACHINERY = {
     "a number being recorded": re.compile(r"\.record\("),
 }
 CELL_METADATA = {"cellView", "jupyter", "tags", "taught"}
-OLD_HEADINGS = ("Summary", "Exercises", "References")
 HEADINGS = ("Words we use", "Results", "Summary", "Exercises", "References")
 PARTS = ("What you'll do", "What you'll learn", "What you need")
 CHECKED, EXERCISE, QUICK, CLOSING = "nbval-check-output", "exercise-check", "quick-sizes", "closing"
@@ -256,14 +253,6 @@ def is_compared(book, least=5):
         yield f"{checked} cells tagged {CHECKED}, want {least} or more"
 
 
-def is_written_out(book, least=1000):
-    """Enough prose, and the old headings."""
-    words = sum(len(text.split()) for text in book.prose)
-    if words < least:
-        yield f"{words} words of prose, want {least:,} or more"
-    yield from _missing(book, OLD_HEADINGS)
-
-
 def _missing(book, names):
     """Yield a line for each heading that lacks."""
     headings = " ".join(line for line in book.lines if line.startswith("#")).lower()
@@ -391,7 +380,6 @@ EVERY_NOTEBOOK = (
     has_safe_colours,
 )
 SOLUTIONS = (*EVERY_NOTEBOOK, has_solution_marks)
-OLD_LESSON = (*EVERY_NOTEBOOK, has_short_cells, shows_something, is_compared, is_written_out)
 LESSON = (
     *EVERY_NOTEBOOK,
     has_short_cells,
@@ -408,13 +396,6 @@ LESSON = (
 )
 
 
-def rules_of(number: str, solutions: bool) -> tuple:
-    """Return the rules that a notebook keeps."""
-    if solutions:
-        return SOLUTIONS
-    return OLD_LESSON if number in OLD else LESSON
-
-
 def problems(nb, *, size: int, solutions: bool = False, number: str = "") -> list[str]:
     """Return what is wrong with a notebook as committed.
 
@@ -427,10 +408,11 @@ def problems(nb, *, size: int, solutions: bool = False, number: str = "") -> lis
     solutions : bool
         Whether it holds solutions: those need less prose and no pictures.
     number : str
-        Of its lesson, such as "03": some lessons keep rules of their own.
+        Of its lesson, such as "03": the checks of its exercises name it.
     """
     book = Notebook(nb, size, number)
-    return [problem for rule in rules_of(number, solutions) for problem in rule(book)]
+    rules = SOLUTIONS if solutions else LESSON
+    return [problem for rule in rules for problem in rule(book)]
 
 
 def problems_of(path: Path) -> list[str]:
