@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from helpers import course
 from helpers.course import settings
-from helpers.course.lesson import Disagreement, Lesson
+from helpers.course.lesson import VERSIONS, Disagreement, Lesson
 
 MNIST = types.SimpleNamespace(display_name="MNIST")
 JPEG = types.SimpleNamespace(display_name="CIFAR-10 (from JPEG copies)")
@@ -23,6 +23,7 @@ ELBO, BITS, EXACT = (
 PUBLISHED = """
 ["02".lesson]
 claims = ["beats_baseline"]
+runs = [{ versions = { python = "3.11", tensorflow = "2.0", keras = "2.0", numpy = "2.0" } }]
 
 ["02".lesson.numbers."mnist/dynamic/mlp/elbo"]
 value = -90.0
@@ -56,6 +57,8 @@ def house(tmp_path, monkeypatch):
     (tmp_path / "published.toml").write_text(PUBLISHED)
     monkeypatch.setattr(settings, "data_file", tmp_path.joinpath)
     monkeypatch.setattr(tf.config, "list_physical_devices", no_devices)
+    for name in VERSIONS:
+        monkeypatch.setitem(VERSIONS, name, "2.0")
     return tmp_path
 
 
@@ -141,6 +144,16 @@ def test_other_seeds_and_gpus_are_compared_with_the_range(monkeypatch, capsys):
         close(elbo=-91.9)
     monkeypatch.setattr(tf.config, "list_physical_devices", one_device)
     close(elbo=-91.9)
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "keras", "numpy"])
+def test_other_versions_are_compared_with_the_range(name, monkeypatch, capsys):
+    monkeypatch.setenv("VAE_STRICT", "1")
+    monkeypatch.setitem(VERSIONS, name, "2.1")
+    close(elbo=-91.9)
+    assert "agree with the range of the published seeds" in capsys.readouterr().out
+    with pytest.raises(Disagreement, match="-92 to -88"):
+        close(elbo=-92.1)
 
 
 def test_numbers_on_other_data_are_not_compared(monkeypatch, capsys):

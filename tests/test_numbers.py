@@ -72,8 +72,8 @@ def test_a_range_stays_among_possible_values(metric, values, low, high):
     assert entry["low"] <= min(values) and max(values) <= entry["high"]
 
 
-def test_other_versions_widen_the_tolerance_and_with_it_the_range():
-    other = RUNS[0] | {"versions": {"keras": "3.8"}}
+def test_threads_widen_the_tolerance_and_with_it_the_range():
+    other = RUNS[0] | {"threads": 4}
     entry = measured([-90.0, -91.0, -92.0, -90.0, -88.0], runs=[*RUNS, other])
     assert entry["tolerance"] == published.SAFETY * 2.0
     assert (entry["low"], entry["high"]) == (-99.0, -83.0)  # mean of the seeds ± the tolerance
@@ -124,17 +124,11 @@ def run_here(nb, folder, environment):
     return course.Run(1.0, 100, "")
 
 
-def same_source(path):
-    """Stand for `published.source_digest` of a lesson that nobody edits."""
-    return "same source"
-
-
 @pytest.fixture
 def lesson(tmp_path, monkeypatch):
     """Return a function that writes a lesson, and publishes it into a file of its own."""
     facts = {"commit": "abc", "machine": "a", "versions": {"keras": "3.15"}}
     monkeypatch.setattr(records, "provenance", facts.copy)
-    monkeypatch.setattr(published, "source_digest", same_source)
     monkeypatch.setattr(course, "run", run_here)
 
     def publish(false_for=0, extra=False, **options):
@@ -143,7 +137,7 @@ def lesson(tmp_path, monkeypatch):
         path = tmp_path / "01_toy.ipynb"
         nbformat.write(nb, path)
         monkeypatch.setattr(course, "notebook_paths", lambda number: [path])
-        settings = {"number": "01", "profile": "lesson", "merge": False}
+        settings = {"number": "01", "profile": "lesson"}
         settings |= {"seeds": [42, 43, 44], "threads": [2, 1]}
         code = published.publish(
             argparse.Namespace(**settings | options), target=tmp_path / "published.toml"
@@ -154,7 +148,7 @@ def lesson(tmp_path, monkeypatch):
     return publish
 
 
-def test_runs_are_published_and_other_versions_merged(lesson, monkeypatch):
+def test_runs_are_published(lesson):
     entry = lesson()["lesson"]
     assert [(run["seed"], run["threads"]) for run in entry["runs"]] == [
         (42, 2), (43, 2), (44, 2), (42, 1)
@@ -162,15 +156,7 @@ def test_runs_are_published_and_other_versions_merged(lesson, monkeypatch):
     assert entry["claims"] == ["it_learns"]
     assert entry["numbers"][KEY]["value"] == -90.418
     assert entry["numbers"][KEY]["tolerance"] == pytest.approx(9.0418e-3)  # the floor
-    other = {"commit": "abc", "machine": "a", "versions": {"keras": "3.8"}}
-    monkeypatch.setattr(records, "provenance", other.copy)
-    both = lesson(merge=True)["lesson"]
-    assert len(both["runs"]) == 5 and both["runs"][4]["versions"] == {"keras": "3.8"}
-    assert both["numbers"][KEY]["value"] == -90.418
-    assert len(both["numbers"][KEY]["values"]) == 5
-    monkeypatch.setattr(published, "source_digest", str)
-    with pytest.raises(SystemExit, match="publish again"):
-        lesson(merge=True)
+    assert len(entry["numbers"][KEY]["values"]) == 4
 
 
 def test_profiles_stand_side_by_side(lesson):
@@ -189,7 +175,6 @@ def test_a_claim_that_fails_once_or_numbers_that_differ_publish_nothing(lesson, 
 
 def test_what_is_written_reads_back():
     entry = {
-        "source": "0a",
         "claims": ["a", "b"],
         "runs": [
             {"seed": 42, "versions": {"tensorflow-probability": "0.25"}, "machine": 'x "y" ü'}

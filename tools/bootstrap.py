@@ -24,7 +24,7 @@ NO_TENSORFLOW = (
 )
 NO_GPU = (
     "This runtime has no GPU, and the lessons need none. Runtime > Change runtime type > T4 GPU "
-    "gives it one; then the numbers of a run are compared with a range, not digit for digit."
+    "gives it one."
 )
 
 

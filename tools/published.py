@@ -4,25 +4,22 @@
 of threads. data/published.toml then holds, for each number,
 
 value      of the first run: the lesson's own seed, 42
-tolerance  SAFETY times the largest difference that threads or versions made to that value, and at
-           least the floor of its kind: other processors round otherwise
-low, high  for other seeds: mean ± DEVIATIONS standard deviations of the seeds, or ± the tolerance
+tolerance  SAFETY times the largest difference that threads made to that value, and at least the
+           floor of its kind: other processors round otherwise
+low, high  for other seeds, versions and GPUs: mean ± DEVIATIONS standard deviations of the seeds,
+           or ± the tolerance
 values     of all runs, in their order, so that a test can compute the rest again
 
-In the lesson profile every claim must hold in every run, or nothing is published. With --merge the
-seed 42 runs once more with the installed versions (another environment: CONSTRAINTS=… make venv),
-and what is published takes that run in.
+In the lesson profile every claim must hold in every run, or nothing is published.
 
 `verify` runs the commands that data/results.json records for keys which hold KEY, without a limit
 of seconds, and compares. It changes nothing: the reruns write under build/verify/.
 
 usage: published.py publish NUMBER [--profile lesson|quick] [--seeds 42 43 44] [--threads 2 1]
-                            [--merge]
        published.py verify [KEY] [--tolerance 0.002]
 """
 
 import argparse
-import hashlib
 import json
 import math
 import os
@@ -113,9 +110,9 @@ def rounded(value: float) -> float:
 def measured(key: str, data: str, values: list[float], runs: list[dict]) -> dict:
     """Return the entry of one number from its value in each run.
 
-    The first run has the published seed and sets the value. The others with that seed differ from
-    it in threads, versions or machine and set the tolerance. The runs that are like the first but
-    for their seed set the range.
+    The first run has the published seed and sets the value. The others with that seed have other
+    numbers of threads and set the tolerance. The runs with as many threads as the first, one for
+    each seed, set the range.
 
     Raises
     ------
@@ -123,10 +120,9 @@ def measured(key: str, data: str, values: list[float], runs: list[dict]) -> dict
         There are fewer than three seeds, or the range is so wide that it would see no mistake.
     """
     value, kind = values[0], kind_of(key)
-    same_seed = [v for v, run in zip(values, runs, strict=True) if run["seed"] == runs[0]["seed"]]
-    like_first = [
-        v for v, run in zip(values, runs, strict=True) if _setting(run) == _setting(runs[0])
-    ]
+    first, pairs = runs[0], list(zip(values, runs, strict=True))
+    same_seed = [v for v, run in pairs if run["seed"] == first["seed"]]
+    like_first = [v for v, run in pairs if run["threads"] == first["threads"]]
     if len(like_first) < 3:
         raise ValueError(f"{key}: {len(like_first)} seeds; a range needs three or more")
     difference = max(abs(v - value) for v in same_seed)
@@ -143,11 +139,6 @@ def measured(key: str, data: str, values: list[float], runs: list[dict]) -> dict
         "data": data,
         "values": [rounded(v) for v in values],
     }
-
-
-def _setting(run: dict) -> tuple:
-    """Return what sets a run apart from others of the same seed."""
-    return run["threads"], run["versions"], run["machine"]
 
 
 def combined(runs: list[dict], kept: list[dict], judge_claims: bool) -> dict:
@@ -190,7 +181,7 @@ def dump(published: dict) -> str:
     for number, profiles in sorted(published.items()):
         for profile, entry in sorted(profiles.items()):
             lines += ["", f'["{number}".{profile}]']
-            lines += [f"{name} = {_toml(entry[name])}" for name in ("source", "claims")]
+            lines += [f"claims = {_toml(entry['claims'])}"]
             lines += ["runs = [", *[f"  {_toml(run)}," for run in entry["runs"]], "]"]
             lines += [f'["{number}".{profile}.numbers]']
             lines += [f"{_toml(key)} = {_toml(n)}" for key, n in entry["numbers"].items()]
@@ -213,13 +204,6 @@ def _toml_key(name: str) -> str:
 
 
 # --- publish -------------------------------------------------------------------------------------
-
-
-def source_digest(path: Path) -> str:
-    """Return a digest of what a lesson runs: its code cells and helpers."""
-    code = [course.source_of(c) for c in course.read(path)["cells"] if c["cell_type"] == "code"]
-    helpers = [p.read_text(encoding="utf-8") for p in sorted(course.ROOT.glob("helpers/**/*.py"))]
-    return hashlib.sha256("\n".join(code + helpers).encode()).hexdigest()[:12]
 
 
 def threads_environment(threads: int) -> dict[str, str]:
@@ -248,31 +232,13 @@ def run_lesson(path: Path, profile: str, seed: int, threads: int) -> tuple[dict,
     return {"seed": seed, "threads": threads, "seconds": round(run.seconds)} | wanted, told
 
 
-def stored_runs(entry: dict) -> tuple[list[dict], list[dict]]:
-    """Return the runs of a published entry and what they kept, as `run_lesson` would."""
-    kept = []
-    for place in range(len(entry["runs"])):
-        numbers = {
-            key: {"value": number["values"][place], "data": number["data"]}
-            for key, number in entry["numbers"].items()
-        }
-        kept.append({"numbers": numbers, "claims": dict.fromkeys(entry["claims"], True)})
-    return entry["runs"], kept
-
-
 def publish(options: argparse.Namespace, target: Path = course.PUBLISHED) -> int:
     """Run, compute, write; return the exit code."""
     (path,) = course.notebook_paths(options.number)
     number, profile = path.name[:2], options.profile
-    published, digest = course.read_published(target), source_digest(path)
     runs, kept = [], []
     wanted = [(seed, options.threads[0]) for seed in options.seeds]
     wanted += [(SEED, threads) for threads in options.threads[1:]]
-    if options.merge:
-        entry = published.get(number, {}).get(profile)
-        if entry is None or entry["source"] != digest:
-            sys.exit(f"error: {path.name} or helpers changed since: publish again, then merge")
-        (runs, kept), wanted = stored_runs(entry), [(SEED, options.threads[0])]
     for seed, threads in wanted:
         run, told = run_lesson(path, profile, seed, threads)
         runs, kept = [*runs, run], [*kept, told]
@@ -283,7 +249,7 @@ def publish(options: argparse.Namespace, target: Path = course.PUBLISHED) -> int
     # Read again under the lock: another lesson may have been published since.
     with FileLock(target.with_name(f".{target.name}.lock")):
         published = course.read_published(target)
-        published.setdefault(number, {})[profile] = {"source": digest} | entry
+        published.setdefault(number, {})[profile] = entry
         part = target.with_suffix(".part")
         part.write_text(dump(published), encoding="utf-8")
         part.replace(target)
@@ -369,7 +335,6 @@ def main(arguments: list[str]) -> int:
     action.add_argument("--profile", choices=tuple(course.ENVIRONMENTS), default="lesson")
     action.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     action.add_argument("--threads", type=int, nargs="+", default=[2, 1])
-    action.add_argument("--merge", action="store_true")
     action = actions.add_parser("verify")
     action.add_argument("key", nargs="?", default="")
     action.add_argument("--tolerance", type=float, default=0.002)
