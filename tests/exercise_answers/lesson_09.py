@@ -111,6 +111,9 @@ ANSWERS = {
             lambda loadable: min(set.intersection(*map(set, loadable)), default=0),
             lambda loadable: max(set.intersection(*map(set, loadable))),  # stops where none is left
             lambda loadable: next((e for e in loadable[0] if all(e in o for o in loadable)), 0),
+            lambda loadable: next(  # the last that is found
+                (e for e in reversed(loadable[0]) if all(e in o for o in loadable)), 0
+            ),
             lambda loadable: max(set(loadable[0]) & set(loadable[1]), default=0),  # for two only
             lambda loadable: set.intersection(*map(set, loadable)),
             lambda loadable: 0,
@@ -125,6 +128,7 @@ ANSWERS = {
             lambda s, b, seconds, least: most_replicas(s, b, seconds, 0.5),  # for a half only
             functools.partial(most_replicas, count=lambda r, s: s),  # the batch of one replica
             functools.partial(most_replicas, most=8),
+            functools.partial(most_replicas, most=512),
             first_that_fails,  # one too far
             lambda s, b, seconds, least: most_replicas(s, b, seconds, least / 1024),  # not by R
             lambda s, b, seconds, least: 64,

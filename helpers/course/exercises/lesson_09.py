@@ -83,6 +83,7 @@ def check_agreement(answer: object) -> str:
         [[9, 1, 8], [2, 1, 9], [8, 9, 1], [1, 8]],
         [[2, 3], []],
         [[7]],
+        [[8, 5, 3], [3, 8, 9]],  # in no order
     ]
     for epochs in cases:
         common = set.intersection(*map(set, epochs))
@@ -109,6 +110,7 @@ def check_replicas(answer: object) -> str:
         (64, 2_000, (2e-3, 1e-4, 1e-3, 0.0), 0.5),
         (16, 100_000, (1e-3, 1e-5, 3e-2, 0.0), 0.25),
         (32, 5_000, (5e-3, 1e-4, 0.0, 0.0), 0.8),
+        (16, 1_000_000, (2e-3, 1e-4, 0.0, 0.0), 0.5),  # right up to the last number
     ):
         seconds = _step_seconds(*costs)
         right = _most(share, noise, seconds, least)
