@@ -10,13 +10,12 @@ import fake_notebook
 import generate
 import hygiene
 
-# Stands for a lesson that disagrees with what is published.
-STRICT = fake_notebook.code(
-    "import os\n"
-    "if os.environ['VAE_STRICT']:\n    raise ValueError('elbo is -91, accepted -90.1 to -89.9')\n"
-    "print('17 of 18 numbers', os.environ['VAE_PROFILE'])",
-    "closing",
-)
+# Stands for the end of a lesson that disagrees with what is published.
+DIFFERS = """import os
+if os.environ["VAE_STRICT"]:
+    raise ValueError("elbo is -91, accepted -90.1 to -89.9")
+print("17 of 18 numbers", os.environ["VAE_PROFILE"])
+lesson.close()"""
 
 
 @pytest.fixture
@@ -25,7 +24,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("VAE_BUILD", str(tmp_path / "build"))
     monkeypatch.setattr(generate, "taught_problems", found_nothing)
     monkeypatch.setattr(course, "read_published", {"02": {"lesson": {}}}.copy)
-    monkeypatch.setattr(hygiene, "LESSON", hygiene.EVERY_NOTEBOOK)  # the toy is no whole lesson
     (tmp_path / "solutions").mkdir()
     return tmp_path
 
@@ -35,9 +33,10 @@ def found_nothing(paths):
     return []
 
 
-def add_lesson(folder, *cells):
-    """Write lesson 02 with these cells at its end; return its path."""
-    nbformat.write(fake_notebook.lesson(*cells), folder / "02_toy.ipynb")
+def add_lesson(folder, *cells, closing="lesson.close()"):
+    """Write lesson 02 with these cells and this closing cell at its end; return its path."""
+    nb = fake_notebook.good_lesson(*cells, number="02", closing=closing)
+    nbformat.write(nb, folder / "02_toy.ipynb")
     return folder / "02_toy.ipynb"
 
 
@@ -65,7 +64,13 @@ def test_a_run_is_stored_with_its_solutions(folder, capsys):
     assert "2 notebooks, 0 failed" in capsys.readouterr().out
     for path in (lesson, answers):
         assert hygiene.problems_of(path) == []
-        assert course.read(path)["cells"][3]["outputs"]
+        assert first_checked(path)["outputs"]
+
+
+def first_checked(path):
+    """Return the first cell of a notebook whose outputs are compared."""
+    cells = course.read(path)["cells"]
+    return next(cell for cell in cells if hygiene.CHECKED in course.tags(cell))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +79,7 @@ def test_a_run_is_stored_with_its_solutions(folder, capsys):
         ("1 / 0", "ZeroDivisionError"),
         ("import sys; print('warning', file=sys.stderr)", "stderr"),
         ("print('/home/' + 'me')", "machine path"),
-        (STRICT["source"], "accepted -90.1 to -89.9"),
+        (DIFFERS, "accepted -90.1 to -89.9"),
     ],
 )
 def test_a_run_that_may_not_be_committed_leaves_what_was_there(folder, capsys, source, problem):
@@ -87,7 +92,7 @@ def test_a_run_that_may_not_be_committed_leaves_what_was_there(folder, capsys, s
 
 
 def test_check_is_strict_and_writes_nothing(folder, capsys):
-    path = add_lesson(folder, STRICT)
+    path = add_lesson(folder, closing=DIFFERS)
     before = path.read_text()
     assert execute.main(["--check"], folder) == 1
     assert "accepted -90.1 to -89.9" in capsys.readouterr().out
@@ -95,7 +100,7 @@ def test_check_is_strict_and_writes_nothing(folder, capsys):
 
 
 def test_only_what_is_published_is_compared_strictly(folder, monkeypatch, capsys):
-    path = add_lesson(folder, STRICT)
+    path = add_lesson(folder, closing=DIFFERS)
     monkeypatch.setattr(course, "read_published", dict)
     assert execute.main(["--check"], folder) == 1  # nothing was compared
     assert "02_toy.ipynb: not published yet, not run\n0 notebooks" in capsys.readouterr().out
@@ -105,7 +110,7 @@ def test_only_what_is_published_is_compared_strictly(folder, monkeypatch, capsys
 
 
 def test_a_try_is_not_strict_and_shows_the_closing_line(folder, capsys):
-    path = add_lesson(folder, STRICT)
+    path = add_lesson(folder, closing=DIFFERS)
     before = path.read_text()
     assert execute.main(["2", "--try", "--profile", "quick"], folder) == 0
     assert "  17 of 18 numbers quick\n" in capsys.readouterr().out

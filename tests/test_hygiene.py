@@ -5,13 +5,13 @@ import copy
 import nbformat
 import pytest
 from nbformat import v4
+from nbformat.v4 import new_markdown_cell as md
 
 import course
 import fake_notebook
 import hygiene
 
 STREAM = {"output_type": "stream", "name": "stdout", "text": "1\n"}
-FOLDED = {"source_hidden": True}
 
 
 def as_run(nb):
@@ -28,44 +28,12 @@ def as_run(nb):
     return nb
 
 
-def md(text):
-    """Return a markdown cell."""
-    return v4.new_markdown_cell(text)
-
-
-def good_lesson():
-    """Return a lesson that keeps all rules."""
-    first = fake_notebook.code("fetch()", jupyter=FOLDED)
-    first["id"] = hygiene.FIRST
-    cells = [
-        md("# Train a toy\n\n**What you'll do.**\n**What you'll learn.**\n**What you need.**"),
-        first,
-        md("Fetches the course."),
-        fake_notebook.code("import numpy as np\n\nlesson = course.lesson('01')"),
-        md("Sizes."),
-        fake_notebook.code("EPOCHS = 5\nIMAGES, STEPS = 2_000, 10"),
-        fake_notebook.code("if course.quick:\n    EPOCHS = 1", hygiene.QUICK, jupyter=FOLDED),
-        *(md(f"## {name}") for name in ("Words we use", "Train")),
-        fake_notebook.code(fake_notebook.PICTURE),
-    ]
-    for number in range(5):
-        cells += [md("Predict it."), fake_notebook.code(f"assert {number} < 9", hygiene.CHECKED)]
-        cells += [md(f"## Part {number}")]
-    cells += [md(f"## {name}") for name in ("Results", "Summary", "Exercises")]
-    for k in range(1, 5):
-        cells += [md(f"### {k}. Explain"), fake_notebook.code(f"answer_{k} = None")]
-        cells += [fake_notebook.code(f'course.check("01.{k}", answer_{k})', hygiene.EXERCISE)]
-    closing = fake_notebook.code("lesson.close()", hygiene.CLOSING, jupyter=FOLDED)
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells += [md("## References"), closing]
-    return as_run(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}))
-
-
-LESSON = good_lesson()
+GOOD = as_run(fake_notebook.good_lesson())
 
 
 def test_a_good_lesson_has_no_problem():
-    assert hygiene.problems(LESSON, size=1, number="01") == []
+    assert hygiene.problems(GOOD, size=1, number="01") == []
+    assert hygiene.problems(GOOD, size=1, number="02"), "its exercises are those of lesson 01"
 
 
 # --- Faults: each changes a copy of a good lesson ------------------------------------------------
@@ -151,10 +119,7 @@ FAULTS = {
     "in a row": lambda nb: [nb.cells.insert(4, fake_notebook.code("1")) for _ in range(4)],
     "0 cells tagged nbval": _untag,
     "no picture": lambda nb: _picture(nb).pop("data"),
-    "no heading for References": lambda nb: [nb.cells.pop(), nb.cells.pop()],
     "want at most 100": lambda nb: nb.cells.extend(md("x") for _ in range(100)),
-    "does not say What you need": lambda nb: nb.cells[0].update(source="# Train a toy"),
-    "no heading for Words": lambda nb: nb.cells[7].update(source="## Other words"),
     "cell of its own": lambda nb: nb.cells[8].update(source="Before.\n\n## Train"),
     "the first code cell": lambda nb: nb.cells[1].metadata.clear(),
     "the set-up cell": lambda nb: nb.cells[3].update(source="\n".join(["x = 1"] * 11)),
@@ -172,14 +137,15 @@ FAULTS = {
     "mark for the formatter": lambda nb: _code(nb, "x = 1  # fmt: skip"),
     "mark for the linter": lambda nb: _code(nb, "x = 1  # noqa: E741"),
     "returned print": lambda nb: _code(nb, "def f():\n    return print(1)"),
+    "a number being recorded": lambda nb: _code(nb, "lesson.record('elbo', -90)"),
     "only True": lambda nb: _data(nb, "text/plain", "True"),
     "asserts below '## Part 4'": lambda nb: _code(nb, "\n".join(["assert 1"] * 4)),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_lesson_keeps(fault):
-    nb = copy.deepcopy(LESSON)
+def test_every_lesson_keeps(fault):
+    nb = copy.deepcopy(GOOD)
     if fault.startswith("asserts"):  # the cell comes below the last part
         nb.cells = [c for c in nb.cells if not c.source.startswith(("## R", "## S", "## E"))]
     FAULTS[fault](nb)
@@ -187,17 +153,31 @@ def test_a_lesson_keeps(fault):
     assert any(fault.strip() in line for line in found), found
 
 
+OPENING = ["What you'll do", "What you'll learn", "What you need"]
+
+
+@pytest.mark.parametrize(
+    "part", [*OPENING, "Words we use", "Results", "Summary", "Exercises", "References"]
+)
+def test_a_lesson_has_every_part(part):
+    nb = copy.deepcopy(GOOD)
+    for cell in nb.cells:
+        cell.source = cell.source.replace(part, "Something else")
+    (found,) = hygiene.problems(nb, size=1, number="01")
+    assert found.endswith(part)
+
+
 def test_a_lesson_has_its_exercises_and_no_more(monkeypatch):
     monkeypatch.setattr(hygiene, "FEWER_EXERCISES", {"01": 3})
-    (found,) = hygiene.problems(LESSON, size=1, number="01")
+    (found,) = hygiene.problems(GOOD, size=1, number="01")
     assert found.endswith(
         'are not course.check("01.1", answer_1) to course.check("01.3", answer_3)'
     )
 
 
 def test_a_file_may_be_so_large():
-    assert hygiene.problems(LESSON, size=1_500_000, number="01") == []
-    assert "want at most 1.5" in hygiene.problems(LESSON, size=1_600_000, number="01")[0]
+    assert hygiene.problems(GOOD, size=1_500_000, number="01") == []
+    assert "want at most 1.5" in hygiene.problems(GOOD, size=1_600_000, number="01")[0]
 
 
 def test_solutions_need_their_marks(tmp_path):

@@ -38,6 +38,7 @@ FIRST = "bootstrap"  # the id of the cell that fetches the course
 MEGABYTE = 1e6
 LIMIT_MB, GIF_LIMIT, HTML_LIMIT = 1.5, 350_000, 400_000
 MOST_CELLS, MOST_LINES, MEDIAN_LINES, MOST_ASSERTS, MOST_SETUP_LINES = 100, 40, 6, 3, 10
+LEAST_CHECKED = 5  # cells of a lesson whose outputs are compared
 EXERCISES, FEWER_EXERCISES = 4, {"10": 3}  # of a lesson; of some that are shorter
 FUNCTION_LINES = 40
 
@@ -246,17 +247,11 @@ def shows_something(book):
         yield "no picture in its outputs"
 
 
-def is_compared(book, least=5):
+def is_compared(book):
     """nbval compares some outputs."""
     checked = len(book.tagged(CHECKED))
-    if checked < least:
-        yield f"{checked} cells tagged {CHECKED}, want {least} or more"
-
-
-def _missing(book, names):
-    """Yield a line for each heading that lacks."""
-    headings = " ".join(line for line in book.lines if line.startswith("#")).lower()
-    yield from (f"no heading for {name}" for name in names if name.lower() not in headings)
+    if checked < LEAST_CHECKED:
+        yield f"{checked} cells tagged {CHECKED}, want {LEAST_CHECKED} or more"
 
 
 def is_short(book):
@@ -269,7 +264,8 @@ def has_the_parts(book):
     """What you'll do, learn and need; then the headings that every lesson has."""
     opening = book.prose[0] if book.prose else ""
     yield from (f"the first cell does not say {part}" for part in PARTS if part not in opening)
-    yield from _missing(book, HEADINGS)
+    headings = " ".join(line for line in book.lines if line.startswith("#")).lower()
+    yield from (f"no heading for {name}" for name in HEADINGS if name.lower() not in headings)
 
 
 def has_headings_of_their_own(book):
@@ -406,9 +402,9 @@ def problems(nb, *, size: int, solutions: bool = False, number: str = "") -> lis
     size : int
         Of the file, in bytes.
     solutions : bool
-        Whether it holds solutions: those need less prose and no pictures.
+        Whether it holds solutions: those keep other rules than a lesson.
     number : str
-        Of its lesson, such as "03": the checks of its exercises name it.
+        Of its lesson, such as "03": the checks of exercises name it.
     """
     book = Notebook(nb, size, number)
     rules = SOLUTIONS if solutions else LESSON

@@ -197,9 +197,10 @@ def calm(seed: int) -> None:
     train(NOISE_BATCH, BEST[NOISE_BATCH], seed)
     epoch = study.size(CALM_AFTER, 1)
     vae = load_trained(seed, epoch)
-    options = dict(batch_size=NOISE_BATCH, protocol="dynamic", warmup=0.1, verbose=0)
+    batch_size = study.size(NOISE_BATCH, study.QUICK_BATCH)
+    options = dict(batch_size=batch_size, protocol="dynamic", warmup=0.1, verbose=0)
     rate = learning_rate(NOISE_BATCH, BEST[NOISE_BATCH])
-    images = data.load_mnist().train.images[: study.size(None, study.QUICK_BATCH)]
+    images = data.load_mnist().train.images[: study.size(None, 2 * study.QUICK_BATCH)]
     # Another order and other noise than those of the epochs before.
     training.fit(vae, images, epochs=1, learning_rate=rate, seed=seed + 1000, **options)
     record_noise(vae, f"calm_epoch{epoch + 1}", seed, epoch=epoch + 1)
