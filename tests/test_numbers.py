@@ -72,6 +72,13 @@ def test_a_range_stays_among_possible_values(metric, values, low, high):
     assert entry["low"] <= min(values) and max(values) <= entry["high"]
 
 
+@pytest.mark.parametrize(("metric", "half"), [("knn", 8e-3), ("active_units", 1.0), ("kl", 2e-4)])
+def test_other_versions_may_move_what_no_seed_moves(metric, half):
+    entry = measured([0.5] * 4, f"mnist/dynamic/mlp/{metric}")
+    low = max(0.0, 0.5 - half)
+    assert (entry["low"], entry["high"]) == pytest.approx((low, 0.5 + half))
+
+
 def test_threads_widen_the_tolerance_and_with_it_the_range():
     other = RUNS[0] | {"threads": 4}
     entry = measured([-90.0, -91.0, -92.0, -90.0, -88.0], runs=[*RUNS, other])
