@@ -119,15 +119,18 @@ def test_conda_users_get_what_the_tests_need():
     assert [_name(package) for package in conda] == ["python", "pip"]
     assert conda[0] == "python" + PROJECT["requires-python"]
     (editable,) = pip["pip"]
-    extra = re.fullmatch(r"-e \.\[(\w+)\]", editable)[1]
-    assert "nbval" in {_name(package) for package in PROJECT["optional-dependencies"][extra]}
+    extras = re.fullmatch(r"-e \.\[([\w,]+)\]", editable)[1].split(",")
+    assert set(extras) == set(PROJECT["optional-dependencies"])
 
 
-def test_the_citation_names_the_version_and_a_day():
+def test_the_citation_and_the_changelog_name_the_version_and_its_day():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == PROJECT["version"]
     day = citation["date-released"]
     assert datetime.date.fromisoformat(day).isoformat() == day
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    latest = re.search(r"^## \[(.+)\] - (\S+)$", changes, re.MULTILINE)
+    assert latest.groups() == (PROJECT["version"], day)
 
 
 # --- Variables -----------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def test_show_describes_and_closes(displayed):
     fig = plt.figure()
     plots.show(fig, " A curve that falls. ")
     assert displayed == [((fig,), {"metadata": {"image/png": {"alt": "A curve that falls."}}})]
-    assert plt.get_fignums() == []
+    assert not plt.fignum_exists(fig.number)
 
 
 @pytest.mark.parametrize("alt", ["", "  ", None, 3])
