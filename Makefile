@@ -1,11 +1,11 @@
 # Every target creates the virtual environment it needs.
 #
 #   make run              execute all lessons on the embedded sample; open build/index.html
-#   make test             unit tests, then every lesson and solution under nbval
+#   make test             test-unit, then test-notebooks: every lesson and solution under nbval
 #   make lab              JupyterLab in notebooks/
 #   make e2e              every lesson in the real JupyterLab, and every page of the site, in Chromium
-#   make execute          run the lessons again on the real data and store outputs (NB=01 for one)
-#   make lessons          the same, compared strictly with the published run; writes nothing (NB=01)
+#   make execute          run lessons and solutions on the real data, store their outputs (NB=01: one)
+#   make lessons          run the lessons, compare with the published run, write nothing (NB=01: one)
 #   make publish-values   measure the numbers of a lesson anew: data/published.toml (NB=01)
 #   make generate         taught cells, first cells, README tables and pictures, TEACHING's tables
 #   make agree            whether what is generated is up to date, and notebooks keep the rules
@@ -15,6 +15,7 @@
 #   make links REPO=…     where the course is published, owner/name on GitHub: links and first cells
 #   make site             a static site of the committed notebooks in build/site/; needs no network
 #   make verify-results   rerun recorded numbers (KEY=02/ for some of them)
+#   make venv             create the environment and nothing else
 #   make clean            remove build/ and caches (not the environments)
 #
 # Tests run in two processes, each of which takes up to 2 GB; JOBS=… chooses how many.

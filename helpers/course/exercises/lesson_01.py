@@ -41,7 +41,7 @@ def check_darkened(answer: object) -> str:
         raise NotYet("Put the four factors 1, 0.75, 0.5 and 0.25 in order, each of them once.")
     if got[0] == DARKENED[-1] or got[-1] != DARKENED[-1]:
         raise NotYet(
-            "Most pixels of a stroke are white. What does each factor make of a white pixel?"
+            "The brightest pixels of a stroke decide. What does each factor make of a white one?"
         )
     if got[0] != DARKENED[0]:
         raise NotYet("One factor leaves white pixels white. How uncertain is their toss?")

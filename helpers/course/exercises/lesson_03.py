@@ -64,9 +64,9 @@ def quieter_estimate(answer: tuple) -> str:
     hints = {
         2: "At the factor 1 the Monte Carlo value is constant.",
         0: "A narrow q hardly moves z, so log p(x|z) is quiet. But log q still moves with eps.",
-        1: "At 0.5 log q and log p(x, z) no longer cancel: by how much does each move with eps?",
-        3: "At 1.5 something still cancels, and log p(x|z) alone has become noisier.",
-        4: "At 2 log p(x, z) swings four times as far as log q: how much can that still cancel?",
+        1: "At the factor 0.5, log q and log p(x, z) no longer cancel: how far does each swing?",
+        3: "At the factor 1.5, something still cancels, and log p(x|z) alone has become noisier.",
+        4: "At the factor 2, log p(x, z) swings four times as far as log q. What can still cancel?",
     }
     first = next(k for k in hints if k in wrong)
     raise NotYet(f"{len(wrong)} of 5 are wrong. {hints[first]}")
@@ -121,7 +121,7 @@ def _check_mixture(
         "The weights 1/C are missing: this prior integrates to C.": rest + together,
         "This averages log-densities. Average the densities.": rest + each.mean(axis=1),
         "The nearest centre is not the whole mixture.": rest + each.max(axis=1) - np.log(count),
-        "log q is subtracted.": log_px_z + together - np.log(count) + log_qz_x,
+        "The sign of log q is wrong: subtract it.": log_px_z + together - np.log(count) + log_qz_x,
     }
     hint = f"Not the ELBO of one draw under a prior with {count} centres."
     compare(got, rest + together - np.log(count), hint, mistakes=mistakes)
@@ -190,7 +190,7 @@ def _check_stl(
     log_q = _log_normal(z, z_mean, z_log_var)
     mistakes = {
         "log q is missing.": log_p,
-        "log q is subtracted.": log_p + log_q,
+        "The sign of log q is wrong: subtract it.": log_p + log_q,
         "That draws with the variance, not the standard deviation.": _with_variance(
             z_mean, z_log_var, eps, slope, centre
         ),
