@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import tarfile
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -45,9 +46,9 @@ def axe(request):
     return script.read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def page(site, browser):
-    """Open a page: its console's lines are returned. Afterwards the browser is as it was."""
+@contextmanager
+def pages(site, browser):
+    """Yield a function that opens a page and returns its console's lines; then tidy up."""
 
     def opened(stem):
         browser.get_log("browser")
@@ -61,6 +62,20 @@ def page(site, browser):
     browser.execute_script("localStorage.clear()")
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+@pytest.fixture
+def page(site, browser):
+    """Open a page of this test's own."""
+    with pages(site, browser) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def every_page(request, site, browser):
+    """Each page, open for all tests that look at every one: its console's lines."""
+    with pages(site, browser) as opened:
+        yield opened(request.param)
 
 
 # Once all formulas are set, and the script has looked at their sizes.
@@ -157,9 +172,8 @@ def element(browser, selector):
 # --- Every page ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stem", PAGES)
-def test_a_page_loads_fits_and_can_be_used_with_the_keyboard(page, browser, stem):
-    assert page(stem) == [] and requests_outside(browser) == []
+def test_a_page_loads_fits_and_can_be_used_with_the_keyboard(every_page, browser):
+    assert every_page == [] and requests_outside(browser) == []
     assert not browser.find_elements("css selector", ".MathJax_Error")
     broken = "return [...document.images].filter(i => !i.complete || !i.naturalWidth).length"
     assert browser.execute_script(broken) == 0
@@ -169,9 +183,7 @@ def test_a_page_loads_fits_and_can_be_used_with_the_keyboard(page, browser, stem
         assert unreached(browser) == [], f"at {width} pixels"
 
 
-@pytest.mark.parametrize("stem", PAGES)
-def test_axe_finds_nothing(page, browser, axe, stem):
-    page(stem)
+def test_axe_finds_nothing(every_page, browser, axe):
     for width, theme in LOOKS:
         look(browser, width, theme)
         assert violations(browser, axe) == [], f"at {width} pixels, {theme}"
