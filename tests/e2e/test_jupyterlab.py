@@ -113,10 +113,19 @@ def run_all(browser):
     wait(chosen, 120, "no menu with Run All Cells")
 
 
+# The prompt of a cell that is running or waits for its turn is [*]; after a failure none waits.
+NONE_WAITS = """
+const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputArea-prompt")];
+return /\\d/.test(prompts[0].textContent) && !prompts.some(one => one.textContent.includes("*"));
+"""
+
+
 def finished(browser, path):
-    """Save, and return the notebook once its last cell has run or any cell has failed."""
+    """Once no cell waits any more: save, and return the notebook if it is whole."""
     from selenium.webdriver import ActionChains, Keys
 
+    if not browser.execute_script(NONE_WAITS):
+        return None
     ActionChains(browser).key_down(Keys.CONTROL).send_keys("s").key_up(Keys.CONTROL).perform()
     time.sleep(3)
     try:
