@@ -121,6 +121,8 @@ def test_conda_users_get_what_the_tests_need():
     (editable,) = pip["pip"]
     extras = re.fullmatch(r"-e \.\[([\w,]+)\]", editable)[1].split(",")
     assert set(extras) == set(PROJECT["optional-dependencies"])
+    packages = [name for extra in extras for name in PROJECT["optional-dependencies"][extra]]
+    assert "nbval" in map(_name, packages)
 
 
 def test_the_citation_and_the_changelog_name_the_version_and_its_day():

@@ -49,10 +49,11 @@ def png_size(fig):
 
 
 def test_show_describes_and_closes(displayed):
+    before = plt.get_fignums()  # of other tests in this process
     fig = plt.figure()
     plots.show(fig, " A curve that falls. ")
     assert displayed == [((fig,), {"metadata": {"image/png": {"alt": "A curve that falls."}}})]
-    assert not plt.fignum_exists(fig.number)
+    assert plt.get_fignums() == before
 
 
 @pytest.mark.parametrize("alt", ["", "  ", None, 3])

@@ -18,8 +18,7 @@ FOLDER = course.ROOT / "tools" / "studies"
 sys.path.insert(0, str(FOLDER))
 import study  # noqa: E402
 
-# Keras 3.8 has no Muon.
-TRIAL = "trial_muon_seed44" if hasattr(keras.optimizers, "Muon") else "trial_landing_seed43"
+MUON = ["trial_muon_seed44"] if hasattr(keras.optimizers, "Muon") else []  # not in Keras 3.8
 PARTS = {  # what is called of each study, and numbers that it must record
     "application_study": (["left_out"], ["without_3/auroc_log_p", "without_each/mean_auroc_ratio"]),
     "clinic_study": (
@@ -44,14 +43,15 @@ PARTS = {  # what is called of each study, and numbers that it must record
     "mlp_study": ([], ["mlp_best/log_px", "mlp_best/log_px_200", "mlp_best/training_seconds"]),
     "onednn_speed": ([], ["mlp/onednn_speed_ratio"]),
     "prior_study": (
-        ["speed", "prior_5", "tail_dreg_seed42", "snr_seed42", TRIAL],
+        ["speed", "prior_5", "tail_dreg_seed42", "snr_seed42", "trial_landing_seed43", *MUON],
         [
             "prior_5/log_px",
             "prior_5/log_px_200",
             "tail_dreg_seed42/active_units",
             "snr_iwae_k2_seed42/encoder_ratio",
-            f"{TRIAL}/validation_log_px",
+            "trial_landing_seed43/validation_log_px",
             "tail_dreg/step_ratio",
+            *(f"{part}/validation_log_px" for part in MUON),
         ],
     ),
     "scaling_study": (
